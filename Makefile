@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+# Targets for people; the kernel's build reads Kbuild.
+
+KVER ?= $(shell uname -r)
+KDIR ?= /lib/modules/$(KVER)/build
+
+all: module userspace
+
+module:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+userspace:
+	$(MAKE) -C userspace
+
+install: all
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
+	$(MAKE) -C userspace install
+
+# Whatever the headers of the running kernel are up to, userspace is cleaned.
+clean:
+	-[ ! -d $(KDIR) ] || $(MAKE) -C $(KDIR) M=$(CURDIR) clean
+	$(MAKE) -C userspace clean
+	-[ ! -f tests/unit/Makefile ] || $(MAKE) -C tests/unit clean
+	rm -rf build
+
+check:
+	tests/deps.sh check
+	tests/run
+
+demo:
+	tests/deps.sh vm
+	tests/demo/run
+
+bench:
+	tests/deps.sh vm
+	tests/bench/run
+
+style:
+	tests/deps.sh check
+	tests/run lint
+
+help:
+	@echo 'make            the module, for KDIR=$(KDIR), and shadowctl'
+	@echo 'make install    both, with man page, completion and units (DESTDIR, PREFIX)'
+	@echo 'make demo       shows it at work, in a virtual machine (installs what that needs)'
+	@echo 'make check      all tests, in virtual machines (installs what they need)'
+	@echo 'make style      the part of check that reads the sources only'
+	@echo 'make bench      measures, in virtual machines'
+	@echo 'make clean'
+
+.PHONY: all module userspace install clean check demo bench style help
