@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Complete copies: all data of a shadow copy, on a device or in an image file
+ * that then stands alone.  How, and why a crash does no harm: complete.c.
+ */
+#ifndef SHADOWCTL_COMPLETE_H
+#define SHADOWCTL_COMPLETE_H
+
+#include "host.h"
+
+struct complete_progress {
+	u64 done_bytes;			/* copied, or verified, so far */
+	u64 total_bytes;		/* in use, to be copied */
+	u64 source_bytes;		/* size of the volume */
+	bool verifying;
+};
+
+struct complete_params {
+	const char *source;		/* a shadow copy's node, or an image */
+	const char *target;		/* a device, or the path of an image file */
+	const char *meta;		/* JSON object to keep beside an image, or NULL */
+	u8 uuid[16];			/* of the shadow copy: resumes only its own */
+	u64 bytes_per_second;		/* 0: as fast as can be */
+	bool force;			/* a target with something on it is overwritten */
+	bool all;			/* free clusters too */
+	/* Returns 0 to go on; else the copy stops with that, resumable. */
+	int (*progress)(void *context, const struct complete_progress *p);
+	void *context;
+};
+
+struct complete_result {
+	u64 copied_bytes;		/* by this call */
+	u64 total_bytes;
+	bool resumed;
+	char used_by[32];		/* what told free from used: "ntfs", or "" */
+};
+
+/*
+ * Copy, verify, finish.  -EEXIST: the target holds something else (see
+ * complete_why()); -ENOSPC: it is too small; -EILSEQ: what was read back is not
+ * what was written; -EBUSY: in use.  After any error but -EEXIST, or a crash,
+ * the same call goes on where it was.
+ */
+int complete_copy(const struct complete_params *p, struct complete_result *ret);
+/* Half a sentence on the last error of complete_copy(). */
+const char *complete_why(void);
+
+/* Is @target a complete copy that was not finished?  1 and its uuid, 0, -errno. */
+int complete_unfinished(const char *target, u8 uuid[16]);
+/* Forget an unfinished copy: removes its state, and an image file with it. */
+int complete_abandon(const char *target);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What shadowctl knows of NTFS (through libntfs-3g, read-only and forensic:
+ * nothing is ever written, nothing replayed) and of other file systems (through
+ * libblkid: their name).
+ *
+ * The volume must not change meanwhile: give these a shadow copy's node, an
+ * image, or a device in which nobody writes.  Not thread-safe.
+ *
+ * Whatever is odd about a volume is no reason to fail a creation: the callers
+ * treat an error as "nothing is known, save everything".
+ */
+#ifndef SHADOWCTL_NTFS_H
+#define SHADOWCTL_NTFS_H
+
+#include "host.h"
+
+/* --- any file system --- */
+
+struct fs_info {
+	char type[32];			/* "ntfs", "ext4"...; "" if unknown */
+	char label[256];		/* UTF-8, "" if none */
+	char uuid[64];			/* NTFS: the serial, 16 hex digits, upper case */
+};
+
+/* 0 also where nothing is known (empty strings); -errno if it can't be read. */
+int fs_info(const char *path, struct fs_info *ret);
+
+/* --- NTFS --- */
+
+struct ntfs_info {
+	char label[256];		/* UTF-8 */
+	u64 serial;			/* printed as %016llX */
+	u32 cluster_bytes;
+	u32 sector_bytes;
+	u64 clusters;
+	u64 free_clusters;		/* by $Bitmap */
+	u64 bytes;			/* of the volume, its last boot sector included */
+	u16 flags;			/* of $Volume */
+	bool dirty;			/* flag 0x0001: wants chkdsk */
+	bool log_clean;			/* $LogFile was closed properly */
+	bool hibernated;		/* Windows sleeps on it */
+	u8 major, minor;		/* NTFS version, 3.1 */
+};
+
+/* -ENODEV if there is no NTFS, -EUCLEAN if there is one that is damaged. */
+int ntfs_info(const char *path, struct ntfs_info *ret);
+
+/*
+ * Runs of chunks that a copy need not keep: every cluster of theirs is free in
+ * $Bitmap, or belongs to the page file, the hibernation file or Windows' own
+ * diff areas.  Ascending, disjoint, joined.  The boot sectors are never among
+ * them, nor anything outside the volume.  @fn returns 0 to go on.  On any error
+ * the runs given so far are void.
+ */
+#define NTFS_EXEMPT_FREE	1u	/* free clusters */
+#define NTFS_EXEMPT_FILES	2u	/* the files named above */
+
+int ntfs_exempt(const char *path, u32 chunk_sectors, unsigned int what,
+		int (*fn)(void *context, u64 first_chunk, u64 count), void *context);
+
+/*
+ * Blocks (4 KiB units) that change whenever the volume is written: boot sector,
+ * heads of $MFT, $MFTMirr, $LogFile, $Bitmap, $MFT's bitmap, the root
+ * directory.  Ascending.  Returns how many (at most @max) or -errno.
+ */
+int ntfs_fingerprint_blocks(const char *path, u64 *blocks, unsigned int max);
+
+/*
+ * Runs of bytes in use: used clusters and both boot sectors, up to @bytes, the
+ * size of the device.  What lies behind the volume counts as used.  Ascending,
+ * disjoint, joined where closer than @gap bytes.
+ */
+int ntfs_used_runs(const char *path, u64 bytes, u64 gap,
+		   int (*fn)(void *context, u64 offset, u64 length), void *context);
+
+#endif
