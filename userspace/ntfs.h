@@ -7,13 +7,17 @@
  * The volume must not change meanwhile: give these a shadow copy's node, an
  * image, or a device in which nobody writes.  Not thread-safe.
  *
+ * The fixed-width types are C's here: libntfs-3g has its own u64, of another
+ * kind than the kernel's.
+ *
  * Whatever is odd about a volume is no reason to fail a creation: the callers
  * treat an error as "nothing is known, save everything".
  */
 #ifndef SHADOWCTL_NTFS_H
 #define SHADOWCTL_NTFS_H
 
-#include "host.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 /* --- any file system --- */
 
@@ -30,17 +34,17 @@ int fs_info(const char *path, struct fs_info *ret);
 
 struct ntfs_info {
 	char label[256];		/* UTF-8 */
-	u64 serial;			/* printed as %016llX */
-	u32 cluster_bytes;
-	u32 sector_bytes;
-	u64 clusters;
-	u64 free_clusters;		/* by $Bitmap */
-	u64 bytes;			/* of the volume, its last boot sector included */
-	u16 flags;			/* of $Volume */
+	uint64_t serial;			/* printed as %016llX */
+	uint32_t cluster_bytes;
+	uint32_t sector_bytes;
+	uint64_t clusters;
+	uint64_t free_clusters;		/* by $Bitmap */
+	uint64_t bytes;			/* of the volume, its last boot sector included */
+	uint16_t flags;			/* of $Volume */
 	bool dirty;			/* flag 0x0001: wants chkdsk */
 	bool log_clean;			/* $LogFile was closed properly */
 	bool hibernated;		/* Windows sleeps on it */
-	u8 major, minor;		/* NTFS version, 3.1 */
+	uint8_t major, minor;		/* NTFS version, 3.1 */
 };
 
 /* -ENODEV if there is no NTFS, -EUCLEAN if there is one that is damaged. */
@@ -56,22 +60,22 @@ int ntfs_info(const char *path, struct ntfs_info *ret);
 #define NTFS_EXEMPT_FREE	1u	/* free clusters */
 #define NTFS_EXEMPT_FILES	2u	/* the files named above */
 
-int ntfs_exempt(const char *path, u32 chunk_sectors, unsigned int what,
-		int (*fn)(void *context, u64 first_chunk, u64 count), void *context);
+int ntfs_exempt(const char *path, uint32_t chunk_sectors, unsigned int what,
+		int (*fn)(void *context, uint64_t first_chunk, uint64_t count), void *context);
 
 /*
  * Blocks (4 KiB units) that change whenever the volume is written: boot sector,
  * heads of $MFT, $MFTMirr, $LogFile, $Bitmap, $MFT's bitmap, the root
  * directory.  Ascending.  Returns how many (at most @max) or -errno.
  */
-int ntfs_fingerprint_blocks(const char *path, u64 *blocks, unsigned int max);
+int ntfs_fingerprint_blocks(const char *path, uint64_t *blocks, unsigned int max);
 
 /*
  * Runs of bytes in use: used clusters and both boot sectors, up to @bytes, the
  * size of the device.  What lies behind the volume counts as used.  Ascending,
  * disjoint, joined where closer than @gap bytes.
  */
-int ntfs_used_runs(const char *path, u64 bytes, u64 gap,
-		   int (*fn)(void *context, u64 offset, u64 length), void *context);
+int ntfs_used_runs(const char *path, uint64_t bytes, uint64_t gap,
+		   int (*fn)(void *context, uint64_t offset, uint64_t length), void *context);
 
 #endif
