@@ -7,6 +7,8 @@
 # this may run before every test.
 set -euo pipefail
 
+# shellcheck disable=SC2034 # named by the arguments
+{
 build="build-essential kmod libelf-dev bc libdevmapper-dev libblkid-dev
 	libmount-dev libsmartcols-dev libjson-c-dev uuid-dev ntfs-3g-dev
 	pkg-config python3-docutils"
@@ -15,6 +17,7 @@ vm="$build debian-archive-keyring qemu-system-x86 busybox-static cpio xz-utils
 	util-linux procps python3-minimal libaio-dev samba smbclient"
 check="$vm bison flex patchelf git sparse shellcheck cppcheck clang
 	libclang-rt-14-dev"
+}
 
 want=
 for group in "${@:-check}"; do
@@ -31,7 +34,7 @@ missing=$(comm -23 <(echo "$want") <(dpkg-query -W -f '${db:Status-Status} ${Pac
 	$want 2>/dev/null | sed -n 's/^installed //p' | sort -u))
 [ -n "$missing" ] || exit 0
 
-echo "deps.sh: installing" $missing
+echo "deps.sh: installing" "${missing//$'\n'/ }"
 if [ "$(id -u)" -ne 0 ]; then
 	echo "deps.sh: need root to install these" >&2
 	exit 1

@@ -36,6 +36,7 @@ apt_setup()
 	local key=/usr/share/keyrings/debian-archive-keyring.gpg
 
 	[ -f $key ] || die "no $key"
+	# shellcheck disable=SC1091
 	uri=$(mirror_of "$(. /etc/os-release && echo "$VERSION_CODENAME")")
 	[ -n "$uri" ] || die "apt knows no mirror of this Debian release"
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
@@ -64,7 +65,7 @@ pkg_field()
 # pkg_deps PACKAGE REGEX: those packages PACKAGE depends on that match REGEX
 pkg_deps()
 {
-	pkg_field "$1" Depends | tr ',|' '\n\n' | awk '{ print $1 }' |
+	pkg_field "$1" Depends | tr ',|' '\n' | awk '{ print $1 }' |
 		{ grep -E "^($2)" || true; }
 }
 

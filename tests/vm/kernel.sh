@@ -51,11 +51,11 @@ case $want in
 	;;
 esac
 [[ $kver == "$want"* ]] || die "$suite has kernel '$kver', not $want"
-# An image may also be split into a kernel and its modules.
-image=$(pkg_deps "linux-image-$kver" 'linux-(binary|modules)-')
+# An image may also be split into several packages, itself being empty.
+image=$(pkg_deps "linux-image-$kver" 'linux-(base|binary|modules)-')
 version=$(pkg_field "linux-image-$kver" Version)
 [ -n "$version" ] || die "no package linux-image-$kver in $suite"
-root=$store/$kver\_$version
+root=$store/${kver}_$version
 
 # fix_headers TREE: let make -C find the headers where they are unpacked.  The
 # paths written are those in $root, where TREE goes when it is complete.
@@ -69,7 +69,7 @@ fix_headers()
 # which goes beside them.
 fix_kbuild()
 {
-	local libs=$root/usr/lib/x86_64-linux-gnu f
+	local libs=$root/libc/usr/lib/x86_64-linux-gnu f
 
 	apt_setup "${suite%-backports}"
 	fetch_debs "$1/debs2" libc6 libelf1t64 libssl3t64 zlib1g libzstd1
@@ -79,8 +79,8 @@ fix_kbuild()
 	find "$1"/usr/lib/linux-kbuild-*/ -type f -perm -u+x |
 	while read -r f; do
 		[ "$(head -c 4 "$f" | tail -c 3)" = ELF ] || continue
-		patchelf --set-interpreter "${libs/$root/$root/libc}/ld-linux-x86-64.so.2" \
-			--set-rpath "${libs/$root/$root/libc}" "$f"
+		patchelf --set-interpreter "$libs/ld-linux-x86-64.so.2" \
+			--set-rpath "$libs" "$f"
 	done
 }
 
@@ -95,13 +95,16 @@ if [ ! -f "$root/env" ]; then
 	for deb in "$tmp"/debs/*.deb; do
 		dpkg-deb -x "$deb" "$tmp"
 	done
-	kmake=
 	fix_headers "$tmp"
+	# Type information needs pahole and the kernel's vmlinux; the kernel
+	# loads modules without.
+	kmake="CONFIG_DEBUG_INFO_BTF_MODULES="
 	if [ "$suite" = trixie-backports ]; then
 		fix_kbuild "$tmp"
-		kmake="CC=gcc-12 CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT= CONFIG_DEBUG_INFO_BTF_MODULES= PAHOLE=true"
+		kmake+=" CC=gcc-12 CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT="
+		kmake+=" PAHOLE=true CONFIG_PAHOLE_VERSION=0"
 	fi
-	rm -rf "$tmp"/debs "$tmp"/debs2 "$tmp/usr/share"
+	rm -rf "$tmp/debs" "$tmp/debs2" "${tmp:?}/usr/share"
 	# Newer packages have usr/lib only, as the merged /usr wants.
 	[ -d "$tmp/lib/modules" ] || ln -s usr/lib "$tmp/lib"
 	rm -f "$tmp/lib/modules/$kver"/{build,source}
