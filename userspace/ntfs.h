@@ -34,11 +34,10 @@ int fs_info(const char *path, struct fs_info *ret);
 
 struct ntfs_info {
 	char label[256];		/* UTF-8 */
-	uint64_t serial;			/* printed as %016llX */
+	uint64_t serial;		/* printed as %016llX */
 	uint32_t cluster_bytes;
 	uint32_t sector_bytes;
 	uint64_t clusters;
-	uint64_t free_clusters;		/* by $Bitmap */
 	uint64_t bytes;			/* of the volume, its last boot sector included */
 	uint16_t flags;			/* of $Volume */
 	bool dirty;			/* flag 0x0001: wants chkdsk */
@@ -50,12 +49,18 @@ struct ntfs_info {
 /* -ENODEV if there is no NTFS, -EUCLEAN if there is one that is damaged. */
 int ntfs_info(const char *path, struct ntfs_info *ret);
 
+/* By $Bitmap, which is read whole: 32 KiB for each GiB of 4 KiB clusters. */
+int ntfs_free_clusters(const char *path, uint64_t *ret);
+
 /*
  * Runs of chunks that a copy need not keep: every cluster of theirs is free in
  * $Bitmap, or belongs to the page file, the hibernation file or Windows' own
  * diff areas.  Ascending, disjoint, joined.  The boot sectors are never among
  * them, nor anything outside the volume.  @fn returns 0 to go on.  On any error
  * the runs given so far are void.
+ *
+ * -EAGAIN where $Bitmap can't be believed alone: the volume is dirty or
+ * hibernated, or its log is not closed, as on one that Windows has in use.
  */
 #define NTFS_EXEMPT_FREE	1u	/* free clusters */
 #define NTFS_EXEMPT_FILES	2u	/* the files named above */
@@ -73,7 +78,7 @@ int ntfs_fingerprint_blocks(const char *path, uint64_t *blocks, unsigned int max
 /*
  * Runs of bytes in use: used clusters and both boot sectors, up to @bytes, the
  * size of the device.  What lies behind the volume counts as used.  Ascending,
- * disjoint, joined where closer than @gap bytes.
+ * disjoint, joined where closer than @gap bytes.  -EAGAIN as above.
  */
 int ntfs_used_runs(const char *path, uint64_t bytes, uint64_t gap,
 		   int (*fn)(void *context, uint64_t offset, uint64_t length), void *context);
