@@ -11,6 +11,10 @@
 #	# timeout: 300			(seconds; 180 without this line)
 #	# slow				(6.1 and the debug kernel only)
 #	# dmesg: device is full|EILSEQ	(lines that are no failure; a regex)
+#	# host				(run on the build machine instead: boots
+#	#				guests by $BOOT [-d disk]... COMMAND;
+#	#				6.1 and the debug kernel only.  A power cut is
+#	#				"busybox poweroff -nf" there, status 125)
 #	. "$(dirname "$0")/../lib.sh"
 #	requires fio cmp
 #	disk 64; origin=$DEV
@@ -94,6 +98,17 @@ need_kernel()
 		skip "$(uname -r) is older than $1"
 }
 
+# need_udev: run udevd for this test, for links by uuid and the like
+need_udev()
+{
+	[ -x /lib/systemd/systemd-udevd ] || skip "no udevd"
+	/lib/systemd/systemd-udevd --daemon
+	cleanup udevadm control --exit
+	unset DM_DISABLE_UDEV
+	udevadm trigger --action=add
+	udevadm settle
+}
+
 # --- cleaning up -------------------------------------------------------------
 
 cleanups=()
@@ -130,7 +145,7 @@ set -E
 
 # --- disks in memory ---------------------------------------------------------
 
-# disk MIB: a loop device on a tmpfs file; passes discards, forgets nothing
+# disk MIB: a loop device on a tmpfs file; takes discards, refuses write-zeroes
 disk()
 {
 	local file

@@ -4,7 +4,8 @@
 #	agent.sh KERNEL TEST...		(each tests/GROUP/NN-name.sh)
 #
 # In /run/out, which outlives the guest:
-#	results		a line for each test: pass|fail|skip SECONDS NAME REASON
+#	results		a line for each test: pass|fail|skip SECONDS NAME REASON;
+#			and leak 0 NAME REASON for memory it left
 #	current		the one that runs, so that the one that killed the guest
 #			is known
 #	deadline	see boot
@@ -81,17 +82,30 @@ leftovers()
 	rm -rf "$work/dir"
 } >/dev/null 2>&1
 
-# memory_leaks: what kmemleak finds, if this kernel has it
+# memory_leaks: what the module leaked in the tests of this boot, if this kernel
+# has kmemleak.  Objects count once they are five seconds old, so this is done
+# once, and the time of an allocation tells the test.
 memory_leaks()
 {
 	local file=/sys/kernel/debug/kmemleak
 
 	[ -w $file ] || return 0
-	# An object counts once it is five seconds old.
 	sleep 5
 	echo scan >$file
-	cat $file
-	echo clear >$file
+	awk -v first="$first_jiffies" -v log_file=$out/log/kmemleak.log '
+		FNR == NR { start[++n] = $1; name[n] = $2; next }
+		{ print >>log_file }
+		/^unreferenced object/ { object = $0 }
+		/jiffies/ {
+			sub(/.*jiffies /, "")
+			test = ""
+			for (i = 1; i <= n && start[i] <= $1 - first; i++)
+				test = name[i]
+		}
+		/\[dm_shadow\]/ && test != "" && object != "" {
+			print "leak 0", test, object " by " $NF " " $(NF - 1)
+			object = ""
+		}' $work/starts $file >>$out/results
 }
 
 # run TEST: its log on standard output; sets verdict, reason, and found, the
@@ -115,13 +129,11 @@ run()
 	kill $dog
 	wait $dog
 	leftovers
-	: >$work/leaks
-	[ "$KERNEL" != uml ] || [ "$rc" -ne 0 ] || memory_leaks >$work/leaks
 	dmesg -c >$work/dmesg
 
-	cat $work/log $work/leaks
+	cat $work/log
 	tail -n 300 $work/dmesg | sed 's/^/kernel: /'
-	found=$(grep -hE "$splat" $work/dmesg $work/leaks | grep -m 1 -vE "$allowed")
+	found=$(grep -E "$splat" $work/dmesg | grep -m 1 -vE "$allowed")
 
 	verdict=fail
 	case $rc in
@@ -141,18 +153,27 @@ run()
 mkdir -p $work
 mount -t tmpfs work $work
 dmesg -C
+# Both count hundredths of a second, jiffies from five minutes before zero.
+first_jiffies=$(((1 << 32) - 300 * 100))
+status=0
 for test; do
 	name=${test#tests/}
 	name=${name%.sh}
 	echo "$name" >$out/current
 	[ -d "$out/log/${name%/*}" ] || mkdir -p "$out/log/${name%/*}"
 	start=$EPOCHSECONDS
+	read -r up _ </proc/uptime
+	echo "${up/./} $name" >>$work/starts
 	run "$TOP/$test" >"$out/log/$name.log"
 	echo "$verdict $((EPOCHSECONDS - start)) $name $reason" >>$out/results
 	rm -f $out/current
 	# What cannot be removed would fail every test that follows; after its
 	# first report lockdep is off, and after an oops all is in doubt.
 	devs=(/sys/block/dm-*)
-	[ ${#devs[@]} -eq 0 ] && [ -z "$found" ] || exit 42
+	if [ ${#devs[@]} -gt 0 ] || [ -n "$found" ]; then
+		status=42
+		break
+	fi
 done
-exit 0
+memory_leaks
+exit $status

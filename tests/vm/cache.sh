@@ -4,6 +4,7 @@
 
 # What is fetched and built once lives here, keyed by version; it may be
 # deleted at any time.
+[ -n "${HOME:-}" ] || HOME=~
 : "${DMS_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/dm-shadow}"
 mkdir -p "$DMS_CACHE"
 DMS_CACHE=$(cd "$DMS_CACHE" && pwd -P)

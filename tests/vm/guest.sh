@@ -54,7 +54,9 @@ else
 	export DM_DISABLE_UDEV=1
 fi
 
-echo 1 >/proc/sys/kernel/printk_ratelimit
+# Messages of a test must not be lost, nor a hang go unnoticed.
+echo 0 >/proc/sys/kernel/printk_ratelimit
+echo 60 >/proc/sys/kernel/hung_task_timeout_secs
 for ko in $MODULES; do
 	for dep in dm-mod dm-bufio $(modinfo -F depends "$out/$ko" | tr , ' '); do
 		modprobe -q "$dep"
