@@ -7,6 +7,8 @@ KDIR ?= /lib/modules/$(KVER)/build
 all: module userspace
 
 module:
+	@[ -d $(KDIR) ] || { echo 'no kernel headers in $(KDIR): install' \
+		'linux-headers-$(KVER) or give KDIR=' >&2; exit 1; }
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
 
 userspace:

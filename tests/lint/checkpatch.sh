@@ -4,10 +4,30 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 # It comes with the kernel's source, not with its headers.
 source=$(tests/vm/uml.sh --source)
-mapfile -t files < <(git ls-files 'dm-shadow/*.[ch]' 'userspace/*.[ch]')
-[ ${#files[@]} -gt 0 ] || { echo "SKIP: no sources"; exit 4; }
+mapfile -t module < <(git ls-files 'dm-shadow/*.[ch]')
+mapfile -t programs < <(git ls-files 'userspace/*.[ch]' 'tests/src/*.[ch]' 'tests/unit/*.[ch]')
+[ $((${#module[@]} + ${#programs[@]})) -gt 0 ] || { echo "SKIP: no sources"; exit 4; }
 
-# Of a module of one's own outside the tree: compat.h is where kernel versions
-# are told apart, and there is no MAINTAINERS.
-"$source/scripts/checkpatch.pl" --no-tree --strict --terse --quiet --show-types \
-	--ignore FILE_PATH_CHANGES,LINUX_VERSION_CODE -f "${files[@]}"
+# It leaves a list of names in the folder it is run in.
+trap 'rm -f .checkpatch-camelcase.*' EXIT
+
+# style IGNORED OPTION... FILE...
+style()
+{
+	local ignored=$1
+
+	shift
+	"$source/scripts/checkpatch.pl" --no-tree --terse --quiet --show-types \
+		--ignore "$ignored" "$@" || bad=1
+}
+
+bad=0
+# A module outside the tree has no MAINTAINERS, and tells versions in compat.h.
+ignored=FILE_PATH_CHANGES,LINUX_VERSION_CODE
+[ ${#module[@]} -eq 0 ] || style $ignored --strict -f "${module[@]}"
+# Programs have the C library's types, attributes and functions, and not the
+# kernel's macros; NTFS has its $Names.
+ignored+=,PREFER_KERNEL_TYPES,PREFER_DEFINED_ATTRIBUTE_MACRO,PREFER_FALLTHROUGH
+ignored+=,ARRAY_SIZE,MINMAX,STRCPY,STRNCPY,STRLCPY,CVS_KEYWORD
+[ ${#programs[@]} -eq 0 ] || style $ignored -f "${programs[@]}"
+exit $bad

@@ -91,6 +91,8 @@ memory_leaks()
 
 	[ -w $file ] || return 0
 	sleep 5
+	# The first scan takes checksums, the second reports what did not change.
+	echo scan >$file
 	echo scan >$file
 	awk -v first="$first_jiffies" -v log_file=$out/log/kmemleak.log '
 		FNR == NR { start[++n] = $1; name[n] = $2; next }
@@ -103,7 +105,7 @@ memory_leaks()
 				test = name[i]
 		}
 		/\[dm_shadow\]/ && test != "" && object != "" {
-			print "leak 0", test, object " by " $NF " " $(NF - 1)
+			print "leak 0", test, object " by " $(NF - 1) " " $NF
 			object = ""
 		}' $work/starts $file >>$out/results
 }
