@@ -28,6 +28,6 @@ ignored=FILE_PATH_CHANGES,LINUX_VERSION_CODE
 # Programs have the C library's types, attributes and functions, and not the
 # kernel's macros; NTFS has its $Names.
 ignored+=,PREFER_KERNEL_TYPES,PREFER_DEFINED_ATTRIBUTE_MACRO,PREFER_FALLTHROUGH
-ignored+=,ARRAY_SIZE,MINMAX,STRCPY,STRNCPY,STRLCPY,CVS_KEYWORD
+ignored+=,EMBEDDED_FUNCTION_NAME,ARRAY_SIZE,MINMAX,STRCPY,STRNCPY,STRLCPY,CVS_KEYWORD
 [ ${#programs[@]} -eq 0 ] || style $ignored -f "${programs[@]}"
 exit $bad
