@@ -32,6 +32,7 @@ mkdir -p /dev/pts /dev/shm /run/lock /run/udev /run/tmp
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t debugfs debug /sys/kernel/debug
+mount -t tracefs trace /sys/kernel/tracing 2>/dev/null
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 # A tmpfs: the root is an overlay, which not every file system operation likes.
 export TMPDIR=/run/tmp
