@@ -12,6 +12,7 @@
  *	deleting-ID, deleted-ID		it may be gone; it must be
  *	exempting-ID, exempted-ID	its exempt runs may be there; they must
  *	sync-N		operations up to N are on stable media
+ *	dropped-ID	(later) the copy went for want of space, some time before
  */
 #include <endian.h>
 #include <errno.h>
@@ -80,6 +81,7 @@ static u32 made, went_on, copies_checked;
 
 struct fate {
 	bool created, deleting, deleted, exempting, exempted;
+	bool dropped;			/* sooner or later */
 };
 
 static struct fate *fates;			/* as history.copies */
@@ -87,6 +89,7 @@ static u32 synced, synced_op;			/* number; index into history.ops */
 static u32 *durable;				/* the origin's map, up to synced */
 static u8 *maybe_zero;				/* discarded since */
 static bool begun;
+static bool drops;				/* there was a limit */
 
 static void leave(void)
 {
@@ -264,7 +267,8 @@ static void check_copy(u32 n)
 	copies_checked++;
 }
 
-static void check_copies(void)
+/* @may_drop: more may have gone for want of space. */
+static void check_copies(bool may_drop)
 {
 	char *text, *line, *save, flags[16];
 	bool *seen = xmalloc(history.nr_copies);
@@ -291,7 +295,8 @@ static void check_copies(void)
 	}
 	free(text);
 	for (i = 0; i < history.nr_copies; i++) {
-		if (fates[i].created && !fates[i].deleting && !seen[i])
+		if (fates[i].created && !fates[i].deleting && !fates[i].dropped && !may_drop &&
+		    !seen[i])
 			bad("is gone", history.copies[i].id);
 	}
 	free(seen);
@@ -334,13 +339,13 @@ static void life_goes_on(void)
 	close(fd);
 	if (reply) {
 		rc = dm_message(ORIGIN, NULL, "delete %u", atoi(reply));
-		if (rc)
+		if (rc && !drops)
 			die("cut after entry %llu: delete: %s", (unsigned long long)cut_at,
 			    strerror(-rc));
 	}
 	free(reply);
 	dm_message(ORIGIN, NULL, "checkpoint");
-	check_copies();
+	check_copies(drops);
 	went_on++;
 }
 
@@ -363,7 +368,7 @@ static void check_cut(void)
 	if (strcmp(word, "rw"))
 		die("cut after entry %llu: the diff area is %s", (unsigned long long)cut_at, word);
 	free(word);
-	check_copies();
+	check_copies(false);
 	check_origin();
 	if (rng_chance(&chance, opt.go_on))
 		life_goes_on();
@@ -476,6 +481,24 @@ static bool is_end(u64 i)
 	return entries.entries[i].mark && !strcmp(entries.entries[i].mark, "end-0");
 }
 
+static void foresee_drops(void)
+{
+	const char *mark;
+	u64 i;
+	u32 n, id;
+
+	for (i = 0; i < entries.nr_entries; i++) {
+		mark = entries.entries[i].mark;
+		if (!mark || sscanf(mark, "dropped-%u", &id) != 1)
+			continue;
+		drops = true;
+		for (n = 0; n < history.nr_copies; n++) {
+			if (history.copies[n].id == id)
+				fates[n].dropped = true;
+		}
+	}
+}
+
 static void cut_all(void)
 {
 	u64 i, j, sites = 0, site = 0, window = 0, step, phase;
@@ -583,6 +606,7 @@ int main(int argc, char **argv)
 	fates = xmalloc(history.nr_copies * sizeof(*fates));
 	rng_seed(&chance, opt.seed);
 	atexit(leave);
+	foresee_drops();
 	cut_all();
 	return 0;
 }

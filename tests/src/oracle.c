@@ -453,6 +453,7 @@ static void take_stock(void)
 				    c->locked ? "locked" : "being merged");
 			newest_gone = c->id;
 			counts.dropped++;
+			mark("dropped", c->id);
 			forget(n);
 		}
 		if (n == nr_copies || copies[n]->id != id)
@@ -466,6 +467,7 @@ static void take_stock(void)
 			die("copy %u is gone", copies[n]->id);
 		newest_gone = copies[n]->id;
 		counts.dropped++;
+		mark("dropped", copies[n]->id);
 		forget(n);
 	}
 	free(text);
@@ -986,6 +988,8 @@ static void setup(struct rng *r, u8 *buf)
 	history.sectors = sectors;
 	history.first = xmalloc(sectors * sizeof(u32));
 	memcpy(history.first, now, sectors * sizeof(u32));
+	if (spec.limit && dm_message(ORIGIN, NULL, "limit %llu", (unsigned long long)spec.limit))
+		die("limit refused");
 	mark("sync", sequence);
 	mark("begin", 0);
 }

@@ -1,0 +1,60 @@
+#!/bin/bash
+# Proves that after a merge the origin reads as the copy at once, while data
+# still moves; that older and newer copies keep what they show; that writes
+# meanwhile are right; that a deactivation in between resumes; and what is
+# refused while it goes on.
+. "$(dirname "$0")/../shadow.sh"
+need_target delay
+disk 16
+fast=$DEV
+# Slow enough that the merge lasts
+dm_create slow "0 $(sectors "$fast") delay $fast 0 0 $fast 0 100"
+origin=$DEV
+disk 128
+area=$DEV
+format_area "$area" "$origin" --chunk-size 16K
+stomp fill "$fast" --seq 1
+activate
+take
+oldest=$ID
+stomp fill /dev/mapper/o --seq 2
+take
+target=$ID
+stomp fill /dev/mapper/o --seq 3
+take
+newest=$ID
+stomp fill /dev/mapper/o --seq 4
+expect - "$(status 24)" "merge before"
+
+says suspend message merge "$target"
+merge "$target"
+[[ $(status 24) =~ ^$target:[0-9]+/1024$ ]] || fail "merge: $(status 24)"
+[[ $(listed "$target" 7) == *m* ]] || fail "flags: $(listed "$target" 7)"
+stomp verify /dev/mapper/o --seq 2 --count 2048
+stomp verify /dev/mapper/o --seq 2 --start 30000
+says 'merg' merge "$oldest"
+says 'merg' message delete "$target"
+# Whole chunks, parts of chunks
+stomp write /dev/mapper/o 25600 64 --seq 5
+stomp write /dev/mapper/o 26003 7 --seq 5
+stomp verify /dev/mapper/o --seq 5 --start 25600 --count 64
+stomp verify /dev/mapper/o --seq 5 --start 26003 --count 7
+stomp verify /dev/mapper/o --seq 2 --start 25664 --count 339
+stomp verify /dev/mapper/o --seq 2 --start 26010 --count 500
+[ "$(status 24)" != - ] || echo "note: the merge is over already"
+deactivate
+activate
+expect clean "$(status 26)" "deactivated in the middle"
+holds "$newest" 3
+wait_for merge_done
+stomp verify /dev/mapper/o --seq 2 --count 25600
+stomp verify /dev/mapper/o --seq 5 --start 25600 --count 64
+stomp verify /dev/mapper/o --seq 2 --start 25664 --count 339
+stomp verify /dev/mapper/o --seq 5 --start 26003 --count 7
+stomp verify /dev/mapper/o --seq 2 --start 26010
+holds "$oldest" 1
+holds "$target" 2
+holds "$newest" 3
+expect "$oldest $target $newest" "$(ids)" copies
+deactivate
+stomp verify "$fast" --seq 2 --count 25600

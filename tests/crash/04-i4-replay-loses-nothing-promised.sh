@@ -1,0 +1,12 @@
+#!/bin/bash
+# Proves I4: replay stops at the first record that does not fit, and loses
+# nothing that was promised.  Cuts in the middle of journal blocks, torn by the
+# sector; cuts where any of the writes since the last flush are lost; with a
+# journal so small that it wraps.
+# timeout: 600
+. "$(dirname "$0")/rig.sh"
+record 2048 14336 "--chunk-size 4K --journal-size 256K" --ops 400 --copies 5 --pace 12 \
+	--max-write 64K --writers 2 --without reactivate
+cut_power torn --only journal --count "$(count 60 1000)"
+cut_power lose --count "$(count 60 1000)"
+cut_power lose-all --count "$(count 40 1000)"

@@ -1,0 +1,15 @@
+#!/bin/bash
+# Proves that a merge goes on after a power cut at any point of it: the origin
+# reads as the copy, with what was written since, and no copy changes.
+# timeout: 600
+. "$(dirname "$0")/rig.sh"
+for seed in 1 2; do
+	record 2048 14336 "--chunk-size 16K" --ops 120 --copies 4 --pace 1 --max-write 32K \
+		--writers 1 --without exempt,reactivate
+	logreplay list "$log" | grep -c 'mark merging' || true
+	cut_power boundary --count "$(count 60 0)"
+	cut_power lose --count "$(count 40 1000)"
+	dm_remove scratch1
+	dm_remove scratch2
+	SEED=$((SEED + seed))
+done

@@ -1,0 +1,61 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # set here for the tests
+# Power cuts; sourced by the tests beside it.
+#
+# Origin and diff area are two slices of one dm-log-writes device, so that one
+# log has the order of writes across both.  stomp leaves marks in it and a
+# history beside it; cuts replays the log up to many places and compares.
+. "$(dirname "${BASH_SOURCE[0]}")/../shadow.sh"
+need_target log-writes
+
+# slices NODE DEVICE SECTORS...: linear nodes NODE1, NODE2... one after another
+slices()
+{
+	local name=$1 device=$2 at=0 n=0 size
+
+	shift 2
+	for size; do
+		n=$((n + 1))
+		dm_create "$name$n" "0 $size linear $device $at"
+		at=$((at + size))
+	done
+}
+
+# record ORIGIN-KIB AREA-KIB FORMAT-OPTIONS STOMP-OPTION...: a run of stomp; sets
+# log, and origin and area, the scratch devices for cuts
+record()
+{
+	local o=$(($1 * 2)) a=$(($2 * 2)) options=$3 backing
+
+	shift 3
+	disk $(((o + a + 2047) / 2048))
+	backing=$DEV
+	disk 512
+	log=$DEV
+	dm_create logged "0 $((o + a)) log-writes $backing $log"
+	slices slice /dev/mapper/logged $o $a
+	# shellcheck disable=SC2086
+	format_area /dev/mapper/slice2 /dev/mapper/slice1 $options
+	stomp run /dev/mapper/slice1 /dev/mapper/slice2 --seed "$SEED" --log logged \
+		--history history "$@"
+	dm_remove slice1
+	dm_remove slice2
+	dm_remove logged
+	echo "log: $(logreplay list "$log" | wc -l) entries," \
+		"$(logreplay list "$log" | grep -cE ' (flush|fua)') flushes and FUA writes"
+	disk $(((o + 2047) / 2048))
+	slices scratch "$DEV" $o
+	origin=/dev/mapper/scratch1
+	disk $(((a + 2047) / 2048))
+	dm_create scratch2 "0 $a linear $DEV 0"
+	area=/dev/mapper/scratch2
+}
+
+# cut_power MODE [OPTION...]
+cut_power()
+{
+	local mode=$1
+
+	shift
+	cuts "$mode" "$log" history "$origin" "$area" --seed "$SEED" "$@"
+}

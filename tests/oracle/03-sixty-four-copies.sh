@@ -1,0 +1,8 @@
+#!/bin/bash
+# Proves the same with up to 64 copies.
+# timeout: 400
+# slow
+. "$(dirname "$0")/../shadow.sh"
+devices 4 384
+stomp run "$origin" "$area" --seed "$SEED" --ops "$(count 2000 20000)" --copies 64 \
+	--pace 5 --max-write 128K --writers 2 --readers 1

@@ -1,0 +1,52 @@
+#!/bin/bash
+# Proves that the origin may grow: by a reload of the table, online, and while
+# inactive; copies keep the size and content they were taken with, new ones have
+# the new size; and that it may not shrink.
+. "$(dirname "$0")/../shadow.sh"
+disk 32
+whole=$DEV
+size=16003		# inside a chunk
+dm_create grows "0 $size linear $whole 0"
+origin=/dev/mapper/grows
+disk 64
+area=$DEV
+format_area "$area" $origin
+stomp fill $origin --seq 1
+activate
+take
+small=$ID
+
+check()
+{
+	expect "$(($1))" "$(sectors /dev/mapper/o)" "sectors of the origin"
+	dm_create c "0 16003 shadow $origin $area $small"
+	stomp verify /dev/mapper/c --seq 1
+	dm_remove c
+	expect 16003 "$(listed "$small" 6)" "sectors of the small copy"
+}
+dmsetup suspend o
+dm_reload grows "0 32000 linear $whole 0"
+dmsetup load o --table "0 32000 shadow-origin $origin $area"
+dmsetup resume o
+check 32000
+stomp fill /dev/mapper/o --seq 2
+check 32000
+take
+large=$ID
+expect 32000 "$(listed "$large" 6)" "sectors of the large copy"
+stomp fill /dev/mapper/o --seq 3
+holds "$large" 2
+check 32000
+# What lies beyond the copies needs no saving
+deactivate
+dm_reload grows "0 48000 linear $whole 0"
+activate
+check 48000
+stomp fill /dev/mapper/o --seq 4 --start 32768
+expect 0 "$(status 17)" "chunks saved beyond the end of all copies"
+dm_create c "0 32000 shadow $origin $area $large"
+stomp verify /dev/mapper/c --seq 2
+dm_remove c
+deactivate
+dm_reload grows "0 40000 linear $whole 0"
+bad_table 'small|short|shrunk|size' "0 40000 shadow-origin $origin $area"
