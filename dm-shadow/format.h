@@ -102,6 +102,7 @@ struct dms_disk_pointer {
 enum dms_super_flags {
 	DMS_SUPER_CLEAN		= 1 << 0,	/* deactivated; fingerprint holds */
 	DMS_SUPER_VOLATILE	= 1 << 1,	/* content means nothing after activation */
+	DMS_SUPER_LOST		= 1 << 2,	/* failed in use: no copy here is valid */
 };
 
 enum dms_when_full {

@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Where a bio goes.
+ *
+ * Writes to the origin: remapped whole if no copy needs any of their chunks,
+ * which the saved bits tell without a lock; else detained (cow.c).
+ *
+ * Reads of a copy, and of the origin while it is being merged: cut into pieces
+ * that lie in one place.  A piece in the diff area is verified against its
+ * checksums before it is completed; a piece that is not aligned to blocks is
+ * read through a page of its own, as checksums cover whole blocks.
+ *
+ * A read that goes to the origin races with the chunk being overwritten (I3).
+ * It is entered in its CPU's tracker before the look-up and leaves it at
+ * completion, or at once if the look-up finds an exception.  The saver
+ * publishes the exception, then looks through the trackers: either the reader
+ * sees the exception or the saver sees the reader.
+ *
+ * A read of the area holds v->srcu until it is complete: I8.
+ *
+ * Locking: none on the way to the origin or the area, but the reader's own
+ * CPU's tracker lock.
+ */
+#include <linux/crc32c.h>
+#include <linux/highmem.h>
+
+#include "volume.h"
+
+#define PIECE_BLOCKS	256	/* checksums that a piece can carry */
+
+struct dms_read {
+	struct dms_volume *v;
+	struct dms_shadow *shadow;	/* NULL: origin under a merge */
+	struct bio *orig;
+	int srcu_idx;
+	/* on the way to the origin */
+	struct list_head list;
+	struct dms_tracker *tracker;	/* NULL: not tracked */
+	u64 first, last;		/* chunks */
+	/* from the area */
+	struct work_struct work;
+	struct page *bounce;
+	u32 csum_first;			/* of the piece's first block */
+	__le32 csum[PIECE_BLOCKS];
+	struct bio_vec bounce_vec;
+	struct bio clone;
+};
+
+/* --- trackers --- */
+
+static void track(struct dms_read *r)
+{
+	struct dms_tracker *t = raw_cpu_ptr(r->v->trackers);
+	unsigned long flags;
+
+	r->tracker = t;
+	spin_lock_irqsave(&t->lock, flags);
+	list_add(&r->list, &t->reads);
+	spin_unlock_irqrestore(&t->lock, flags);
+	smp_mb();	/* entered before the look-up; pairs with dms_drain_reads() */
+}
+
+static void untrack(struct dms_read *r)
+{
+	struct dms_volume *v = r->v;
+	unsigned long flags;
+
+	if (!r->tracker)
+		return;
+	spin_lock_irqsave(&r->tracker->lock, flags);
+	list_del(&r->list);
+	spin_unlock_irqrestore(&r->tracker->lock, flags);
+	r->tracker = NULL;
+	if (wq_has_sleeper(&v->drain_wait))
+		wake_up_all(&v->drain_wait);
+}
+
+static bool tracked(struct dms_volume *v, u64 first, u64 last)
+{
+	bool found = false;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct dms_tracker *t = per_cpu_ptr(v->trackers, cpu);
+		struct dms_read *r;
+
+		if (list_empty_careful(&t->reads))
+			continue;
+		spin_lock_irq(&t->lock);
+		list_for_each_entry(r, &t->reads, list)
+			found |= r->first <= last && r->last >= first;
+		spin_unlock_irq(&t->lock);
+		if (found)
+			break;
+	}
+	return found;
+}
+
+void dms_drain_reads(struct dms_volume *v, u64 first, u64 last)
+{
+	smp_mb();	/* published before the trackers are read; pairs with track() */
+	if (tracked(v, first, last))
+		wait_event(v->drain_wait, !tracked(v, first, last));
+}
+
+/* --- look-up --- */
+
+/*
+ * Does a table know better than @best, or anything, within ret->length?  Cuts
+ * ret->length where it does later on.
+ */
+static bool lookup_table(struct dms_table *t, u64 chunk, u32 tag, u32 before, bool found,
+			 u32 chunk_blocks, struct dms_exception *ret, __le32 *csums)
+{
+	struct dms_exception e;
+	const __le32 *c;
+	u32 i;
+
+	if (!dms_table_count(t))
+		return found;
+	for (i = 0; i < ret->length; i++) {
+		if (!dms_table_find(t, chunk + i, tag, &e, &c) ||
+		    (before && e.tag >= before) || (found && e.tag >= ret->tag))
+			continue;
+		if (i) {
+			ret->length = i;
+			return found;
+		}
+		*ret = e;
+		found = true;
+		if (e.kind == DMS_KIND_DATA && csums)
+			memcpy(csums, c, chunk_blocks * sizeof(*c));
+		return true;
+	}
+	return found;
+}
+
+/* A run from a table is one chunk: lengthen it while the table goes on alike. */
+static void extend(struct dms_volume *v, u64 chunk, u32 tag, u32 max,
+		   struct dms_exception *ret, __le32 *csums)
+{
+	struct dms_exception e;
+	const __le32 *c;
+	u32 t, n;
+
+	for (n = 1; n < max; n++) {
+		for (t = 0; t < 2; t++)
+			if (dms_table_find(v->table[t], chunk + n, tag, &e, &c))
+				break;
+		if (t == 2 || e.tag != ret->tag || e.kind != ret->kind ||
+		    (e.kind == DMS_KIND_DATA && e.where != ret->where + n))
+			break;
+		if (t == 0 && dms_table_find(v->table[1], chunk + n, tag, &e, NULL) &&
+		    e.tag < ret->tag)
+			break;
+		if (e.kind == DMS_KIND_DATA && csums)
+			memcpy(csums + n * v->chunk_blocks, c, v->chunk_blocks * sizeof(*c));
+	}
+	ret->length = n;
+}
+
+int dms_lookup(struct dms_volume *v, const struct dms_shadow *s, u64 chunk, u32 max,
+	       u32 before, bool may_block, struct dms_exception *ret, __le32 *csums)
+{
+	struct dms_source *source = dms_cache_source(v->cache, may_block);
+	struct dms_trees *trees = srcu_dereference(v->trees, &v->srcu);
+	struct dms_exception best = { }, e;
+	bool found = false, from_table = false;
+	u32 tag = s->info.id, i, t, limit = max;
+	int r;
+
+	if (!before && (READ_ONCE(s->info.flags) & DMS_SHADOW_EXEMPT)) {
+		r = dms_tree_find(source, &s->info.exempt, chunk, 0, max, ret, NULL);
+		if (r)
+			return r;
+		limit = min(limit, ret->length);
+	}
+	/*
+	 * Tables first: what moves from a table to a tree is in both for a
+	 * while, and the other way round it could be missed in both.
+	 */
+	best.length = limit;
+	for (t = 0; t < 2; t++)
+		found = lookup_table(v->table[t], chunk, tag, before, found,
+				     v->chunk_blocks, &best, csums);
+	from_table = found;
+	if (!found)
+		limit = best.length;
+	for (i = 0; i < trees->nr; i++) {
+		struct dms_tree *tree = &trees->tree[i];
+
+		if (!tree->depth || tree->max_tag < tag || (before && tree->min_tag >= before))
+			continue;
+		r = dms_tree_find(source, tree, chunk, tag, limit, &e, found ? NULL : csums);
+		if (r < 0)
+			return r;
+		limit = min(limit, e.length);
+		if (!r || (before && e.tag >= before) || (found && e.tag >= best.tag))
+			continue;
+		if (found) {
+			/* Better than what the checksums belong to. */
+			r = dms_tree_find(source, tree, chunk, tag, limit, &e, csums);
+			if (r < 0)
+				return r;
+		}
+		best = e;
+		found = true;
+		from_table = false;
+	}
+	best.length = limit;
+	if (from_table)
+		extend(v, chunk, tag, limit, &best, csums);
+	*ret = best;
+	return found;
+}
+
+/* --- pieces --- */
+
+static void read_finish(struct dms_read *r, blk_status_t status)
+{
+	struct dms_volume *v = r->v;
+	struct bio *orig = r->orig;
+
+	untrack(r);
+	srcu_up_read(&v->srcu, r->srcu_idx);
+	if (r->bounce)
+		mempool_free(r->bounce, &v->bounce_pool);
+	mempool_free(r, &v->read_pool);
+	if (status)
+		orig->bi_status = status;
+	bio_endio(orig);
+}
+
+static void checksum_error(struct dms_read *r)
+{
+	struct dms_volume *v = r->v;
+
+	atomic64_inc(&v->stats.checksum_errors);
+	if (r->shadow)
+		atomic_inc(&r->shadow->errors);
+	DMERR_LIMIT("%s: saved data of chunk %llu does not fit its checksum", v->name,
+		    (unsigned long long)r->first);
+	dms_volume_event(v);
+}
+
+static bool verify_bounce(struct dms_read *r)
+{
+	struct bio *orig = r->orig;
+	u32 offset = (orig->bi_iter.bi_sector % DMS_BLOCK_SECTORS) << SECTOR_SHIFT;
+	void *data = page_address(r->bounce);
+	struct bvec_iter iter;
+	struct bio_vec bv;
+
+	if (dms_crc(data, DMS_BLOCK_SIZE) != le32_to_cpu(r->csum[r->csum_first]))
+		return false;
+	bio_for_each_segment(bv, orig, iter) {
+		memcpy_to_bvec(&bv, data + offset);
+		offset += bv.bv_len;
+	}
+	return true;
+}
+
+static bool verify(struct dms_read *r)
+{
+	u32 i = r->csum_first, filled = 0, crc = ~0;
+	struct bvec_iter iter;
+	struct bio_vec bv;
+
+	bio_for_each_segment(bv, r->orig, iter) {
+		u8 *p = bvec_kmap_local(&bv);
+		u32 left = bv.bv_len, n;
+		u8 *at = p;
+
+		for (; left; left -= n, at += n) {
+			n = min_t(u32, left, DMS_BLOCK_SIZE - filled);
+			crc = crc32c(crc, at, n);
+			filled += n;
+			if (filled < DMS_BLOCK_SIZE)
+				continue;
+			if (~crc != le32_to_cpu(r->csum[i])) {
+				kunmap_local(p);
+				return false;
+			}
+			i++;
+			filled = 0;
+			crc = ~0;
+		}
+		kunmap_local(p);
+	}
+	return true;
+}
+
+static void verify_work(struct work_struct *work)
+{
+	struct dms_read *r = container_of(work, struct dms_read, work);
+
+	if (r->bounce ? verify_bounce(r) : verify(r)) {
+		read_finish(r, 0);
+	} else {
+		checksum_error(r);
+		read_finish(r, BLK_STS_PROTECTION);	/* EILSEQ */
+	}
+}
+
+static void area_endio(struct bio *clone)
+{
+	struct dms_read *r = container_of(clone, struct dms_read, clone);
+
+	blk_status_t status = clone->bi_status;
+
+	bio_uninit(clone);
+	if (status) {
+		atomic64_inc(&r->v->stats.area_errors);
+		read_finish(r, status);
+		return;
+	}
+	INIT_WORK(&r->work, verify_work);
+	queue_work(r->v->read_wq, &r->work);
+}
+
+static void origin_endio(struct bio *clone)
+{
+	struct dms_read *r = container_of(clone, struct dms_read, clone);
+	blk_status_t status = clone->bi_status;
+
+	bio_uninit(clone);
+	read_finish(r, status);
+}
+
+/* Largest number of sectors from @sector on that one block-wise read can serve. */
+static u32 aligned_sectors(sector_t sector, u32 sectors)
+{
+	u32 head = sector % DMS_BLOCK_SECTORS;
+
+	if (head)
+		return min_t(u32, sectors, DMS_BLOCK_SECTORS - head);
+	if (sectors < DMS_BLOCK_SECTORS)
+		return sectors;
+	return round_down(sectors, DMS_BLOCK_SECTORS);
+}
+
+static void submit_area(struct dms_read *r, const struct dms_exception *e)
+{
+	struct dms_volume *v = r->v;
+	struct bio *orig = r->orig;
+	u32 offset = orig->bi_iter.bi_sector - (r->first << v->chunk_shift);
+	struct bio *clone = &r->clone;
+
+	untrack(r);
+	r->csum_first = offset / DMS_BLOCK_SECTORS;
+	if (bio_sectors(orig) % DMS_BLOCK_SECTORS || offset % DMS_BLOCK_SECTORS) {
+		r->bounce = mempool_alloc(&v->bounce_pool, GFP_NOIO);
+		bio_init(clone, v->area, &r->bounce_vec, 1, REQ_OP_READ);
+		__bio_add_page(clone, r->bounce, DMS_BLOCK_SIZE, 0);
+	} else {
+		bio_init_clone(v->area, clone, orig, GFP_NOIO);
+	}
+	clone->bi_iter.bi_sector = (e->where << v->chunk_shift) +
+				   round_down(offset, DMS_BLOCK_SECTORS);
+	clone->bi_end_io = area_endio;
+	submit_bio_noacct(clone);
+}
+
+static void submit_origin(struct dms_read *r)
+{
+	bio_init_clone(r->v->origin, &r->clone, r->orig, GFP_NOIO);
+	r->clone.bi_end_io = origin_endio;
+	submit_bio_noacct(&r->clone);
+}
+
+/*
+ * Where does the read of @bio by @r begin?  0 or an error; *@e tells, kind 0
+ * standing for the origin.
+ */
+static int locate(struct dms_read *r, bool may_block, struct dms_exception *e)
+{
+	struct dms_volume *v = r->v;
+	u32 max = min_t(u64, r->last - r->first + 1, PIECE_BLOCKS / v->chunk_blocks);
+	struct dms_shadow *s = r->shadow;
+	u32 before = 0, n;
+	int ret;
+
+	if (!s) {
+		/* The origin, while a merge brings chunks home. */
+		s = dms_merge_source(v, r->first, max, &n);
+		if (!s) {
+			*e = (struct dms_exception) { .chunk = r->first, .length = n };
+			return 0;
+		}
+		max = min(max, n);
+		before = v->merge_epoch;
+	}
+	ret = dms_lookup(v, s, r->first, max, before, may_block, e, r->csum);
+	if (!ret)
+		e->kind = 0;
+	return min(ret, 0);
+}
+
+/*
+ * Serve the first piece of @bio.  Returns its length in sectors, at most the
+ * bio's: the caller has cut the bio to that when @cut is called.  -EAGAIN: not
+ * without blocking.
+ */
+static int read_piece(struct dms_volume *v, struct dms_shadow *s, struct bio *bio,
+		      bool may_block, struct bio *(*cut)(struct bio *bio, u32 sectors))
+{
+	sector_t sector = bio->bi_iter.bi_sector;
+	struct dms_exception e;
+	struct dms_read *r;
+	u32 sectors;
+	int ret;
+
+	r = mempool_alloc(&v->read_pool, GFP_NOIO);
+	r->v = v;
+	r->shadow = s;
+	r->bounce = NULL;
+	r->first = dms_sector_chunk(v, sector);
+	r->last = dms_sector_chunk(v, bio_end_sector(bio) - 1);
+	r->srcu_idx = srcu_down_read(&v->srcu);
+	track(r);
+	ret = locate(r, may_block, &e);
+	if (ret == -EAGAIN) {
+		untrack(r);
+		srcu_up_read(&v->srcu, r->srcu_idx);
+		mempool_free(r, &v->read_pool);
+		return ret;
+	}
+	if (ret) {
+		e.length = 1;
+		e.kind = DMS_KIND_UNREADABLE;
+	}
+	sectors = min_t(u64, bio_sectors(bio),
+			((r->first + e.length) << v->chunk_shift) - sector);
+	if (e.kind == DMS_KIND_DATA)
+		sectors = aligned_sectors(sector, sectors);
+	r->orig = cut(bio, sectors);
+	switch (e.kind) {
+	case 0:
+		submit_origin(r);
+		break;
+	case DMS_KIND_DATA:
+		submit_area(r, &e);
+		break;
+	case DMS_KIND_UNREADABLE:
+		read_finish(r, ret == -EUCLEAN ? BLK_STS_PROTECTION : BLK_STS_IOERR);
+		break;
+	default:
+		zero_fill_bio(r->orig);
+		read_finish(r, 0);
+	}
+	return sectors;
+}
+
+/* In map, device-mapper sends the rest again. */
+static struct bio *cut_in_map(struct bio *bio, u32 sectors)
+{
+	if (sectors < bio_sectors(bio))
+		dm_accept_partial_bio(bio, sectors);
+	return bio;
+}
+
+static struct bio *cut_in_worker(struct bio *bio, u32 sectors)
+{
+	struct dms_bio *b = dm_per_bio_data(bio, sizeof(*b));
+	struct bio *piece;
+
+	if (sectors == bio_sectors(bio))
+		return bio;
+	piece = bio_split(bio, sectors, GFP_NOIO, &b->v->split_bs);
+	bio_chain(piece, bio);
+	return piece;
+}
+
+static void read_worker(struct work_struct *work)
+{
+	struct dms_bio *b = container_of(work, struct dms_bio, work);
+	struct dms_shadow *s = b->shadow;
+	struct dms_volume *v = b->v;
+	struct bio *bio = b->bio;
+	u32 left = bio_sectors(bio);
+
+	while (left)
+		left -= read_piece(v, s, bio, true, cut_in_worker);
+}
+
+static int read_later(struct dms_volume *v, struct dms_shadow *s, struct bio *bio)
+{
+	struct dms_bio *b = dm_per_bio_data(bio, sizeof(*b));
+
+	b->v = v;
+	b->shadow = s;
+	b->bio = bio;
+	INIT_WORK(&b->work, read_worker);
+	queue_work(v->read_wq, &b->work);
+	return DM_MAPIO_SUBMITTED;
+}
+
+static int would_block(struct bio *bio)
+{
+	bio_wouldblock_error(bio);
+	return DM_MAPIO_SUBMITTED;
+}
+
+static int map_read(struct dms_volume *v, struct dms_shadow *s, struct bio *bio)
+{
+	if (read_piece(v, s, bio, false, cut_in_map) >= 0)
+		return DM_MAPIO_SUBMITTED;
+	return bio->bi_opf & REQ_NOWAIT ? would_block(bio) : read_later(v, s, bio);
+}
+
+int dms_map_shadow(struct dms_volume *v, struct dms_shadow *s, struct bio *bio)
+{
+	if (bio_op(bio) != REQ_OP_READ)
+		return DM_MAPIO_KILL;
+	if (!bio_sectors(bio))
+		return DM_MAPIO_KILL;
+	if (!dms_shadow_valid(s))
+		return DM_MAPIO_KILL;
+	return map_read(v, s, bio);
+}
+
+static int map_write(struct dms_volume *v, struct bio *bio)
+{
+	u64 first = dms_sector_chunk(v, bio->bi_iter.bi_sector);
+	u64 last = dms_sector_chunk(v, bio_end_sector(bio) - 1);
+	struct dms_bio *b;
+
+	if ((!READ_ONCE(v->nr_needy) || dms_bits_all(v->saved, first, last)) &&
+	    (!dms_merge_busy(v) || dms_merge_home(v, first, last))) {
+		bio_set_dev(bio, v->origin);
+		return DM_MAPIO_REMAPPED;
+	}
+	if (bio->bi_opf & REQ_NOWAIT)
+		return would_block(bio);
+	b = dm_per_bio_data(bio, sizeof(*b));
+	b->v = v;
+	b->bio = bio;
+	b->first = b->next = b->issued = first;
+	b->last = last;
+	dms_detain(v, bio);
+	return DM_MAPIO_SUBMITTED;
+}
+
+int dms_map_origin(struct dms_volume *v, struct bio *bio)
+{
+	if (bio_sectors(bio)) {
+		if (op_is_write(bio_op(bio)))
+			return map_write(v, bio);
+		if (dms_merge_busy(v) && bio_op(bio) == REQ_OP_READ &&
+		    !dms_merge_home(v, dms_sector_chunk(v, bio->bi_iter.bi_sector),
+				    dms_sector_chunk(v, bio_end_sector(bio) - 1)))
+			return map_read(v, NULL, bio);
+	}
+	bio_set_dev(bio, v->origin);
+	return DM_MAPIO_REMAPPED;
+}
+
+int dms_readers_init(struct dms_volume *v)
+{
+	int cpu, r;
+
+	init_waitqueue_head(&v->drain_wait);
+	v->trackers = alloc_percpu(struct dms_tracker);
+	if (!v->trackers)
+		return -ENOMEM;
+	for_each_possible_cpu(cpu) {
+		struct dms_tracker *t = per_cpu_ptr(v->trackers, cpu);
+
+		spin_lock_init(&t->lock);
+		INIT_LIST_HEAD(&t->reads);
+	}
+	r = mempool_init_kmalloc_pool(&v->read_pool, 16, sizeof(struct dms_read));
+	if (r)
+		return r;
+	r = mempool_init_page_pool(&v->bounce_pool, 16, 0);
+	if (r)
+		return r;
+	r = bioset_init(&v->split_bs, 16, 0, 0);
+	if (r)
+		return r;
+	v->read_wq = alloc_workqueue("dm-shadow-read", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	return v->read_wq ? 0 : -ENOMEM;
+}
+
+/* No reads are under way; tolerates a half-made state. */
+void dms_readers_exit(struct dms_volume *v)
+{
+	if (v->read_wq)
+		destroy_workqueue(v->read_wq);
+	bioset_exit(&v->split_bs);
+	mempool_exit(&v->bounce_pool);
+	mempool_exit(&v->read_pool);
+	free_percpu(v->trackers);
+	cleanup_srcu_struct(&v->srcu);
+}

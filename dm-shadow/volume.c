@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Life of a volume: made by the first target that names its diff area, closed
+ * cleanly when the last one goes.
+ */
+#include <linux/blkdev.h>
+
+#include "volume.h"
+
+static LIST_HEAD(dms_volumes);
+static DEFINE_MUTEX(dms_volumes_mutex);		/* the list and users of all volumes */
+
+static void send_event(struct work_struct *work)
+{
+	struct dms_volume *v = container_of(work, struct dms_volume, event_work);
+
+	mutex_lock(&v->event_mutex);
+	if (v->ti)
+		dm_table_event(v->ti->table);
+	else
+		v->event_pending = true;
+	mutex_unlock(&v->event_mutex);
+}
+
+void dms_volume_event(struct dms_volume *v)
+{
+	queue_work(system_unbound_wq, &v->event_work);
+}
+
+void dms_volume_live(struct dms_volume *v, struct dm_target *ti)
+{
+	mutex_lock(&v->event_mutex);
+	v->ti = ti;
+	if (ti && v->event_pending) {
+		v->event_pending = false;
+		dms_volume_event(v);
+	}
+	mutex_unlock(&v->event_mutex);
+}
+
+void dms_volume_fail(struct dms_volume *v, enum dms_mode mode, const char *what, int error)
+{
+	if (READ_ONCE(v->mode) >= mode)
+		return;
+	WRITE_ONCE(v->mode, mode);
+	if (!v->opened)			/* the constructor reports */
+		return;
+	DMERR("%s: %s: error %d; all shadow copies are lost, the origin goes on",
+	      v->name, what, error);
+	dms_shadows_lost(v);
+	dms_volume_event(v);
+	dms_background_wake(v);
+	dms_saver_wake(v);
+}
+
+static void volume_free(struct dms_volume *v)
+{
+	cancel_work_sync(&v->event_work);
+	dms_area_free(v);
+	dms_saver_exit(v);
+	dms_background_exit(v);
+	dms_readers_exit(v);
+	kfree(v);
+}
+
+static struct dms_volume *volume_create(const struct dms_config *c, char **error)
+{
+	struct dms_volume *v;
+	int r;
+
+	*error = "Out of memory";
+	v = kzalloc(sizeof(*v), GFP_KERNEL);
+	if (!v)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&v->meta);
+	mutex_init(&v->event_mutex);
+	spin_lock_init(&v->home_lock);
+	INIT_LIST_HEAD(&v->dead);
+	INIT_LIST_HEAD(&v->gone_trees);
+	INIT_WORK(&v->event_work, send_event);
+	v->origin = c->origin;
+	v->area = c->area;
+	v->cache_kib = c->cache_kib;
+	v->origin_sectors = c->origin_sectors;
+	v->suspended = true;
+	snprintf(v->name, sizeof(v->name), "%pg", c->origin);
+	r = init_srcu_struct(&v->srcu);
+	if (r) {
+		kfree(v);
+		return ERR_PTR(r);
+	}
+	r = dms_readers_init(v);
+	if (!r)
+		r = dms_saver_init(v);
+	if (!r)
+		r = dms_background_init(v);
+	if (!r)
+		r = dms_area_open(v, c, error);
+	if (r) {
+		volume_free(v);
+		return ERR_PTR(r);
+	}
+	v->opened = true;
+	v->unsure = true;
+	if (v->found == DMS_FOUND_CHANGED)
+		dms_volume_event(v);
+	dms_background_wake(v);
+	return v;
+}
+
+static struct dms_volume *find(struct block_device *origin, struct block_device *area, char **error)
+{
+	struct dms_volume *v;
+
+	list_for_each_entry(v, &dms_volumes, list) {
+		if (v->area == area && v->origin == origin)
+			return v;
+		*error = NULL;
+		if (v->area == area)
+			*error = "Diff area is in use for another origin";
+		else if (v->origin == origin)
+			*error = "Origin has another diff area active";
+		else if (v->area == origin)
+			*error = "Origin is in use as a diff area";
+		else if (v->origin == area)
+			*error = "Diff device is in use as an origin";
+		if (*error)
+			return ERR_PTR(-EBUSY);
+	}
+	return NULL;
+}
+
+struct dms_volume *dms_volume_get(const struct dms_config *c, char **error)
+{
+	struct dms_volume *v;
+
+	mutex_lock(&dms_volumes_mutex);
+	v = find(c->origin, c->area, error);
+	if (!v) {
+		v = volume_create(c, error);
+		if (!IS_ERR(v))
+			list_add(&v->list, &dms_volumes);
+	} else if (!IS_ERR(v)) {
+		if (v->origins && v->md != c->md) {
+			*error = "Diff area is in use by another device";
+			v = ERR_PTR(-EBUSY);
+		} else if (v->cache_kib != c->cache_kib) {
+			*error = "cache_kib can't change while the volume is active";
+			v = ERR_PTR(-EINVAL);
+		} else if (c->origin_sectors < v->origin_sectors) {
+			*error = "Origin can't shrink";
+			v = ERR_PTR(-EINVAL);
+		}
+	}
+	if (!IS_ERR(v)) {
+		v->md = c->md;
+		v->origins++;
+		v->users++;
+	}
+	mutex_unlock(&dms_volumes_mutex);
+	return v;
+}
+
+struct dms_volume *dms_volume_find(struct block_device *origin, struct block_device *area,
+				   char **error)
+{
+	struct dms_volume *v;
+
+	mutex_lock(&dms_volumes_mutex);
+	v = find(origin, area, error);
+	if (!v)
+		*error = "The origin of this diff area is not active";
+	else if (!IS_ERR(v))
+		v->users++;
+	mutex_unlock(&dms_volumes_mutex);
+	return v ? v : ERR_PTR(-ENODEV);
+}
+
+void dms_volume_put(struct dms_volume *v, bool origin)
+{
+	mutex_lock(&dms_volumes_mutex);
+	v->origins -= origin;
+	if (!--v->users) {
+		list_del(&v->list);
+		WRITE_ONCE(v->closing, true);
+		cancel_work_sync(&v->back_work);
+		dms_area_close(v);
+		volume_free(v);
+	}
+	mutex_unlock(&dms_volumes_mutex);
+}
+
+int dms_volume_grow_origin(struct dms_volume *v, sector_t sectors)
+{
+	u64 chunks = DIV_ROUND_UP_ULL(sectors, 1ULL << v->chunk_shift);
+	struct dms_bits *saved, *home = NULL;
+
+	if (sectors <= v->origin_sectors)
+		return 0;
+	saved = dms_bits_grow(v->saved, chunks);
+	if (!saved)
+		return -ENOMEM;
+	if (v->home)
+		home = dms_bits_grow(v->home, chunks);
+	dms_bits_destroy(v->saved);
+	v->saved = saved;
+	if (home) {
+		dms_bits_destroy(v->home);
+		v->home = home;
+	}
+	v->origin_sectors = sectors;
+	v->origin_chunks = chunks;
+	v->super.origin_sectors = sectors;
+	return 0;
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A volume: an origin, its diff area and their shadow copies.
+ *
+ * One struct dms_volume stands for all nodes that name the same diff area.
+ * Targets own none of its state: they find the volume at construction and
+ * drop it at destruction, and the last one to go writes the final checkpoint.
+ *
+ * Three contexts work on a volume:
+ *
+ *   map          any submitter; reads bitmaps and looks up, never waits for I/O
+ *   the saver    cow.c, one work item: owns detained bios, saves under way, the
+ *                journal, the active exception table; does not wait for anything
+ *                that needs the background
+ *   background   checkpoint.c and merge.c, one work item: trees, bitmaps on
+ *                disk, superblocks; may wait for the saver
+ *
+ * Messages run in the caller's context under v->meta and hand journal records
+ * to the saver.
+ *
+ * Ordering, each rule enforced at the lines that carry its number:
+ *
+ *   I1  a saved chunk and the record that names it are on stable media before
+ *       the exception is published (one step: the record holds the data's crc)
+ *   I2  the exception is published before the origin chunk is overwritten
+ *   I3  a shadow read sent to the origin completes before its chunk is
+ *       overwritten
+ *   I4  replay stops at the first block or save that does not fit, and loses
+ *       nothing that was released
+ *   I5  the superblock is the last write of a checkpoint, and everything it
+ *       leads to is stable before it is written
+ *   I6  trouble in the diff area costs shadow copies, never origin data; modes
+ *       only get worse: rw, ro, fail
+ *   I7  of a set, after a crash, all members can be read or none
+ *   I8  area space is written again only after the checkpoint that no longer
+ *       names it is stable and the reads that may still use it are over
+ */
+#ifndef DM_SHADOW_VOLUME_H
+#define DM_SHADOW_VOLUME_H
+
+#include <linux/bio.h>
+#include <linux/completion.h>
+#include <linux/device-mapper.h>
+#include <linux/mempool.h>
+#include <linux/ktime.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/srcu.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
+
+#include "alloc.h"
+#include "bits.h"
+#include "compat.h"
+#include "exception.h"
+#include "index.h"
+
+#define DM_MSG_PREFIX "shadow"
+
+#define DMS_VOLUME_TREES		64
+#define DMS_VOLUME_PRINTS		96	/* origin blocks sampled for a fingerprint */
+#define DMS_EXTRA_PRINTS	64	/* of them chosen by a message */
+#define DMS_SAVE_MAX_BLOCKS	256	/* of one read: a bio's worth */
+#define DMS_GROUP_JOURNAL	32	/* journal blocks of one group */
+#define DMS_JOURNAL_RESERVE	4	/* kept free of saves, for other records */
+#define DMS_HOME_WANTED		64
+#define DMS_DEFAULT_CACHE_KIB	16384
+#define DMS_MIN_CACHE_KIB	1024
+
+struct dms_bio;
+struct dms_cache;
+struct dms_volume;
+
+enum dms_mode {			/* I6: only upwards */
+	DMS_MODE_RW,
+	DMS_MODE_RO,		/* the diff area takes no more writes */
+	DMS_MODE_FAIL,		/* nor reads */
+};
+
+enum dms_found {
+	DMS_FOUND_NEW,
+	DMS_FOUND_CLEAN,
+	DMS_FOUND_RECOVERED,
+	DMS_FOUND_CHANGED,
+};
+
+/*
+ * A shadow copy.  Everything but the counters changes under v->meta only; id
+ * never.  Freed when out of the list, unopened and after an SRCU grace period.
+ */
+struct dms_shadow {
+	struct dms_shadow_info info;
+	u64 chunks;			/* origin chunks it covers, the last may be partial */
+	bool dead;			/* deleted or dropped, still open */
+	unsigned int opens;		/* targets, under v->meta */
+	atomic_t errors;		/* checksum errors */
+	struct list_head dead_list;
+};
+
+/* Readable and in need of saves? */
+static inline bool dms_shadow_valid(const struct dms_shadow *s)
+{
+	return !(READ_ONCE(s->info.flags) & DMS_SHADOW_INVALID) && !READ_ONCE(s->dead);
+}
+
+/* An exempt tree whose copy has gone, to be freed by the next checkpoint. */
+struct dms_gone_tree {
+	struct list_head list;
+	struct dms_tree tree;
+};
+
+/* The copies, ascending id; replaced as a whole, read under v->srcu. */
+struct dms_copies {
+	struct rcu_head rcu;
+	u32 nr;
+	struct dms_shadow *shadow[];
+};
+
+/* The trees, oldest first; replaced as a whole, read under v->srcu. */
+struct dms_trees {
+	struct rcu_head rcu;
+	u32 nr;
+	struct dms_tree tree[DMS_VOLUME_TREES];
+};
+
+/* What the constructor tells the engine. */
+struct dms_config {
+	struct mapped_device *md;
+	struct block_device *origin, *area;
+	sector_t origin_sectors;
+	unsigned int cache_kib;
+};
+
+/* A record to be journalled, or another thing to be done between two groups. */
+struct dms_op {
+	struct list_head list;
+	struct completion done;
+	int error;
+	bool (*add)(struct dms_op *op, struct dms_journal_block *j);	/* NULL: no record */
+	void (*apply)(struct dms_volume *v, struct dms_op *op);		/* when durable; may be NULL */
+	const struct dms_shadow_info *info;
+	const struct dms_exception *home;
+	struct dms_bio *request;
+	u32 id, epoch;
+	u64 cursor;
+};
+
+struct dms_stats {
+	atomic64_t saved, zeroes, unreadable, dropped;
+	atomic64_t checksum_errors, area_errors, checkpoints;
+};
+
+/* A shadow read on its way to the origin; see I3 and map.c. */
+struct dms_tracker {
+	spinlock_t lock;
+	struct list_head reads;
+};
+
+struct dms_volume {
+	struct list_head list;		/* dms_volumes */
+	unsigned int users;		/* targets, under the list's mutex */
+	unsigned int origins;		/* of them origin targets */
+	struct mapped_device *md;	/* of the origin node */
+	struct mutex event_mutex;	/* guards the next two */
+	struct dm_target *ti;		/* origin target that is live; NULL while suspended */
+	bool event_pending;
+	struct work_struct event_work;
+	bool opened, closing;
+	struct block_device *origin, *area;
+	char name[32];	/* of the origin, for messages */
+	unsigned int cache_kib;
+
+	/* geometry */
+	struct dms_super super;
+	bool is_volatile;
+	bool fua, volatile_cache;	/* of the area device */
+	u32 chunk_blocks;
+	unsigned int chunk_shift;	/* sectors */
+	u64 area_chunks;
+	sector_t origin_sectors;
+	u64 origin_chunks;
+
+	enum dms_mode mode;
+	enum dms_found found;
+	bool suspended;			/* origin node; create and merge need it */
+
+	/* control plane; back_mutex is taken before meta */
+	struct mutex back_mutex;	/* trees, checkpoints, superblock */
+	struct mutex meta;		/* copies and what is said of them; never held for long */
+	u32 epoch;
+	struct dms_exempt_load *exempt_load;	/* NULL: none; under back_mutex */
+	u64 prints[DMS_VOLUME_PRINTS];	/* origin blocks to sample */
+	u32 print_crcs[DMS_VOLUME_PRINTS];	/* what they held, when last looked at */
+	u32 nr_prints;
+	struct list_head dead;		/* dropped copies that are still open */
+	struct list_head gone_trees;	/* exempt trees of deleted copies, to be freed */
+	/* what a checkpoint shall store before it is true in memory */
+	bool invalidate_all;
+	u32 override_id;
+	const struct dms_shadow_info *override;
+
+	/* read under srcu */
+	struct srcu_struct srcu;	/* also held by reads of the area until they end */
+	struct dms_copies __rcu *copies;
+	struct dms_trees __rcu *trees;
+	struct dms_table *table[2];	/* both always searched */
+
+	/* origin chunks whose present content no copy needs */
+	struct dms_bits *saved;
+	struct dms_bits *saved_before;	/* as it was at the last creation */
+	bool before_all;		/* there was no copy then: all set */
+	bool exact;			/* a clear bit is proof of need */
+	u32 nr_needy;			/* valid copies; 0: nothing to save */
+
+	/* saver */
+	struct workqueue_struct *save_wq;
+	struct work_struct save_work;
+	struct delayed_work stall_work;	/* retries what was short of something */
+	spinlock_t lock;		/* guards up to the blank line */
+	struct bio_list incoming;
+	struct list_head ops;
+	struct list_head read_done;	/* saves whose reads are over */
+	bool group_done;
+
+	struct list_head waiting;	/* detained bios, in order of arrival */
+	struct rb_root pending;		/* saves, by chunk */
+	struct list_head ready;		/* saves to be committed */
+	struct dms_group *group;	/* one at a time */
+	bool group_busy;
+	bool stopping;
+	unsigned int active;		/* table[] being filled */
+	u32 pages_held;
+	mempool_t page_pool, save_pool;
+	struct bio_set bs;
+	u64 journal_head;		/* next sequence; saver's, read by others */
+	u64 journal_tail;		/* first sequence a replay needs */
+	u64 journal_stable;
+	enum {
+		DMS_WANT_NOTHING,
+		DMS_WANT_CHECKPOINT,	/* journal or table is full */
+		DMS_WANT_SPACE,		/* area is full */
+	} want;
+	unsigned long want_since;	/* jiffies */
+
+	/* reads of copies */
+	struct workqueue_struct *read_wq;
+	mempool_t read_pool, bounce_pool;
+	struct bio_set split_bs;
+	struct dms_tracker __percpu *trackers;
+	wait_queue_head_t drain_wait;
+	struct dms_cache *cache;
+
+	/* background */
+	struct workqueue_struct *back_wq;
+	struct work_struct back_work;
+	bool reclaim;			/* copies went: look for dead exceptions */
+	bool unsure;			/* no reclaim since the activation */
+	bool low_space_told, full_told;
+	struct dms_alloc *alloc;
+	u64 reserve;			/* area chunks only metadata may take */
+	u64 generation, checkpoint_seq;
+	unsigned long *slots;		/* current block of each bitmap pair */
+	struct dms_disk_shadow_ref *refs; /* to the descriptors last written */
+	u32 nr_refs;
+	u64 shadows_block;		/* where they begin; 0: none written */
+	u32 shadows_blocks;
+	bool shadows_dirty;
+	u64 rotate_seq;			/* journal position of the last rotation */
+
+	/* merge */
+	u32 merge_shadow;		/* 0: none */
+	u32 merge_epoch;
+	u64 merge_cursor;		/* origin chunks below are home, durably */
+	struct dms_bits *home;		/* others that are */
+	spinlock_t home_lock;		/* guards the next two */
+	u32 nr_wanted;
+	struct {
+		u64 first, last;
+	} wanted[DMS_HOME_WANTED];	/* detained writes wait for these */
+	bool merge_stuck;		/* error: tried again at the next activation */
+
+	struct dms_stats stats;
+};
+
+/* Per-bio data of both targets. */
+struct dms_bio {
+	struct list_head list;		/* v->waiting */
+	struct bio *bio;		/* NULL: dms_save_range() waits on done */
+	struct completion *done;
+	struct dms_volume *v;
+	u64 first, last;		/* chunks */
+	u64 next;			/* chunks before are saved (and home) */
+	u64 issued;			/* chunks before are saved or being saved */
+	/* reads that go to a worker */
+	struct work_struct work;
+	struct dms_shadow *shadow;	/* NULL: the origin under a merge */
+};
+
+/* --- volume.c --- */
+
+/*
+ * Find or make the volume of @c->area and take a reference.  Sleeps, reads the
+ * diff area, replays.  On failure *@error says why in words.
+ */
+struct dms_volume *dms_volume_get(const struct dms_config *c, char **error);
+/* The volume of @area if active, with a reference; NULL if not. */
+struct dms_volume *dms_volume_find(struct block_device *origin, struct block_device *area,
+				   char **error);
+/* @origin: the reference is from dms_volume_get().  The last one closes. */
+void dms_volume_put(struct dms_volume *v, bool origin);
+/* @ti is live now, NULL: none is.  Events go there, or wait. */
+void dms_volume_live(struct dms_volume *v, struct dm_target *ti);
+/* The origin node got longer; suspended.  0 or -errno. */
+int dms_volume_grow_origin(struct dms_volume *v, sector_t sectors);
+/* Wake whoever waits for an event.  Any context. */
+void dms_volume_event(struct dms_volume *v);
+/* The diff area failed: copies are lost, the origin goes on (I6).  Any context. */
+void dms_volume_fail(struct dms_volume *v, enum dms_mode mode, const char *what, int error);
+
+static inline u64 dms_sector_chunk(const struct dms_volume *v, sector_t sector)
+{
+	return sector >> v->chunk_shift;
+}
+
+/* --- io.c: synchronous metadata I/O; process context, never from map --- */
+
+/* @buf is page aligned, kmalloc'd or vmalloc'd; @nr blocks at @block. */
+int dms_io_read(struct block_device *bdev, u64 block, u32 nr, void *buf);
+int dms_io_write(struct block_device *bdev, u64 block, u32 nr, void *buf, blk_opf_t flags);
+int dms_io_flush(struct block_device *bdev);
+
+/* --- cache.c --- */
+
+struct dms_cache *dms_cache_create(struct dms_volume *v, unsigned int kib);
+void dms_cache_destroy(struct dms_cache *c);
+unsigned int dms_cache_used_kib(const struct dms_cache *c);
+/* @may_block: read what is missing, else get() answers -EAGAIN. */
+struct dms_source *dms_cache_source(struct dms_cache *c, bool may_block);
+void dms_cache_resize(struct dms_cache *c);	/* the area has grown */
+
+/* A source that streams past the cache, one user at a time; background only. */
+struct dms_source *dms_stream_create(struct dms_volume *v);
+void dms_stream_destroy(struct dms_source *s);
+
+/*
+ * --- shadow.c ---
+ * All under v->meta unless said otherwise; 0 or -errno.
+ */
+
+/* Under v->meta or v->back_mutex: the latter alone frees copies. */
+struct dms_shadow *dms_shadow_find(struct dms_volume *v, u32 id);
+/* Take a copy; the origin is suspended.  Fills in id, times and size of @info. */
+int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info);
+int dms_shadow_delete(struct dms_volume *v, u32 id);
+/* Make @info, of an existing copy, durable and then current: flags, lock, attributes. */
+int dms_shadow_update(struct dms_volume *v, const struct dms_shadow_info *info);
+/* Drop the oldest copy for want of space.  -ENOENT: nothing left to drop. */
+int dms_shadow_drop(struct dms_volume *v);
+/* Put @add in, take @remove out (either may be NULL). */
+int dms_shadows_replace(struct dms_volume *v, struct dms_shadow *add, struct dms_shadow *remove);
+struct dms_shadow *dms_shadow_alloc(const struct dms_volume *v, const struct dms_shadow_info *info);
+void dms_shadows_recount(struct dms_volume *v);
+void dms_shadows_free(struct dms_volume *v);
+/* Any context: from now on no copy can be read, and none needs anything. */
+void dms_shadows_lost(struct dms_volume *v);
+/* For a target; takes v->meta.  Close before the volume is put. */
+struct dms_shadow *dms_shadow_open(struct dms_volume *v, u32 id, char **error);
+void dms_shadow_close(struct dms_volume *v, struct dms_shadow *s);
+/* Exempt runs; under v->back_mutex, which covers meta here. */
+int dms_exempt_begin(struct dms_volume *v, u32 id);
+int dms_exempt_run(struct dms_volume *v, u32 id, u64 chunk, u64 count);
+int dms_exempt_end(struct dms_volume *v, u32 id);
+void dms_exempt_abort(struct dms_volume *v);
+/* An exempt tree to be freed by the next checkpoint.  Any lock or none. */
+void dms_tree_gone(struct dms_volume *v, const struct dms_tree *t);
+
+/* --- map.c --- */
+
+/* A dm map function each; the bio is relative to the start of the volume. */
+int dms_map_origin(struct dms_volume *v, struct bio *bio);
+int dms_map_shadow(struct dms_volume *v, struct dms_shadow *s, struct bio *bio);
+/*
+ * Where is @chunk of copy @s?  Under v->srcu.  1: @ret (kind, where, length <=
+ * @max) and for DATA its checksums; 0: on the origin, for ret->length chunks;
+ * -EAGAIN if !@may_block and a block is not cached; or an error.  Tags from
+ * @before on do not count (merge); 0: all do.
+ */
+int dms_lookup(struct dms_volume *v, const struct dms_shadow *s, u64 chunk, u32 max,
+	       u32 before, bool may_block, struct dms_exception *ret, __le32 *csums);
+/* Wait until no shadow read is under way on the origin in these chunks (I3). */
+void dms_drain_reads(struct dms_volume *v, u64 first, u64 last);
+int dms_readers_init(struct dms_volume *v);
+void dms_readers_exit(struct dms_volume *v);
+
+/* --- cow.c --- */
+
+int dms_saver_init(struct dms_volume *v);
+void dms_saver_exit(struct dms_volume *v);
+void dms_detain(struct dms_volume *v, struct bio *bio);
+void dms_saver_wake(struct dms_volume *v);
+/* Journal a record and wait; process context, not from the saver. */
+int dms_saver_commit(struct dms_volume *v, struct dms_op *op);
+/* Make sure no copy needs the present content of these chunks; waits. */
+int dms_save_range(struct dms_volume *v, u64 first, u64 last);
+
+/* --- diff-area.c --- */
+
+/* Read the area of a new volume and bring it to life.  On failure *@error says why. */
+int dms_area_open(struct dms_volume *v, const struct dms_config *c, char **error);
+/* Last checkpoint, with a fingerprint of the origin. */
+void dms_area_close(struct dms_volume *v);
+void dms_area_free(struct dms_volume *v);
+/* Use what the diff device has grown by; under v->back_mutex. */
+int dms_area_resize(struct dms_volume *v);
+/* Sample the usual blocks and @extra; under v->back_mutex. */
+void dms_area_set_prints(struct dms_volume *v, const u64 *extra, u32 nr);
+
+/* --- replay.c --- */
+
+/* Apply the journal; v->journal_head is set to its end.  *@any: there was something. */
+int dms_replay(struct dms_volume *v, bool *any);
+
+/* --- checkpoint.c --- */
+
+int dms_background_init(struct dms_volume *v);
+void dms_background_exit(struct dms_volume *v);
+void dms_background_wake(struct dms_volume *v);
+/*
+ * Under v->back_mutex: write out the table, the copies, bitmap and root, then
+ * the superblock with @flags (0 or DMS_SUPER_CLEAN).  On failure the volume has
+ * been failed too.
+ */
+int dms_checkpoint(struct dms_volume *v, u32 flags);
+/* The same during replay: no saver yet; replay shall go on at @sequence. */
+int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
+/* @blocks consecutive blocks for metadata, live at once; 0: no such space. */
+u64 dms_meta_alloc(struct dms_volume *v, u32 blocks);
+void dms_meta_free(struct dms_volume *v, u64 block, u32 blocks);
+/* Write v->super as it is, into the older of the two blocks. */
+int dms_super_write(struct dms_volume *v);
+/* Builder's sink that allocates as it goes.  destroy() cancels what was not published. */
+struct dms_sink *dms_sink_create(struct dms_volume *v);
+int dms_sink_flush(struct dms_sink *s);
+void dms_sink_publish(struct dms_sink *s);
+void dms_sink_destroy(struct dms_sink *s);
+
+/* --- merge.c --- */
+
+int dms_merge_start(struct dms_volume *v, u32 id);
+void dms_merge_step(struct dms_volume *v);	/* background */
+bool dms_merge_home(struct dms_volume *v, u64 first, u64 last);
+/*
+ * Under v->srcu: the copy that a read of the origin from chunk @first on must
+ * look at, or NULL for the origin; valid for *@n chunks, at most @max.
+ */
+struct dms_shadow *dms_merge_source(struct dms_volume *v, u64 first, u32 max, u32 *n);
+void dms_merge_want(struct dms_volume *v, u64 first, u64 last);
+bool dms_merge_busy(const struct dms_volume *v);
+
+/* --- message.c --- */
+
+int dms_message(struct dms_volume *v, unsigned int argc, char **argv,
+		char *result, unsigned int maxlen);
+void dms_status(struct dms_volume *v, char *result, unsigned int maxlen);
+
+#endif
