@@ -324,7 +324,7 @@ static void life_goes_on(void)
 				(unsigned long long)cut_at);
 		dm_resume(ORIGIN);
 	}
-	if (rc && rc != -EBUSY)
+	if (rc && rc != -EALREADY)
 		die("cut after entry %llu: create: %s", (unsigned long long)cut_at,
 		    strerror(-rc));
 	memset(buf, 0x5a, 64 * SECTOR);

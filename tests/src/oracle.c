@@ -50,7 +50,8 @@ struct copy {
 	u32 id;
 	u32 index;			/* in the history */
 	u32 *map;
-	bool locked, exempt, merged;
+	u8 *exempt;			/* for each sector, or NULL */
+	bool locked, merged;
 	/* only if open */
 	struct dm_node node;
 	int fd;
@@ -414,6 +415,7 @@ static void forget(u32 n)
 	pthread_mutex_unlock(&model_lock);
 	if (!spec.history)
 		free(c->map);
+	free(c->exempt);
 	free(c);
 }
 
@@ -426,13 +428,29 @@ static u32 merging(void)
 	return id;
 }
 
+/* It went for want of space. */
+static void dropped(u32 n, u32 pinned)
+{
+	struct copy *c = copies[n];
+
+	if (!spec.limit)
+		die("copy %u is gone", c->id);
+	if (c->id == pinned)
+		die("copy %u is gone, though being merged", c->id);
+	counts.dropped++;
+	mark("dropped", c->id);
+	forget(n);
+}
+
 /*
  * Compare the copies that exist with those that should: without a limit all,
- * with one the oldest may have gone, except those locked or being merged.
+ * with one the oldest may have gone.  The one being merged stays; one that is
+ * locked goes only after all others, but one that was created since.
  */
 static void take_stock(void)
 {
-	u32 n = 0, id, pinned = merging(), newest_gone = 0;
+	u32 n = 0, id, pinned = merging(), newest_gone = 0, locked_gone = 0;
+	u32 newest = nr_copies ? copies[nr_copies - 1]->id : 0;
 	char *text, *line, *save, flags[16];
 	int rc;
 
@@ -444,38 +462,35 @@ static void take_stock(void)
 		if (sscanf(line, "%u %*s %*s %*s %*s %*s %15s", &id, flags) != 2)
 			die("list: strange line '%s'", line);
 		while (n < nr_copies && copies[n]->id < id) {
-			struct copy *c = copies[n];
-
-			if (!spec.limit)
-				die("copy %u is gone", c->id);
-			if (c->locked || c->id == pinned)
-				die("copy %u is gone, though %s", c->id,
-				    c->locked ? "locked" : "being merged");
-			newest_gone = c->id;
-			counts.dropped++;
-			mark("dropped", c->id);
-			forget(n);
+			if (copies[n]->locked)
+				locked_gone = copies[n]->id;
+			else
+				newest_gone = copies[n]->id;
+			dropped(n, pinned);
 		}
 		if (n == nr_copies || copies[n]->id != id)
 			die("list: unknown copy %u: '%s'", id, line);
-		if (strpbrk(flags, "sip"))
+		if (strpbrk(flags, "sip") && !(spec.limit && id == pinned))
 			die("copy %u has flags %s", id, flags);
 		n++;
 	}
 	while (n < nr_copies) {
-		if (!spec.limit)
-			die("copy %u is gone", copies[n]->id);
-		newest_gone = copies[n]->id;
-		counts.dropped++;
-		mark("dropped", copies[n]->id);
-		forget(n);
+		if (copies[n]->locked)
+			locked_gone = copies[n]->id;
+		else
+			newest_gone = copies[n]->id;
+		dropped(n, pinned);
 	}
 	free(text);
-	for (n = 0; n < nr_copies && newest_gone; n++) {
+	for (n = 0; n < nr_copies; n++) {
 		struct copy *c = copies[n];
 
-		if (c->id < newest_gone && !c->locked && c->id != pinned)
+		if (c->locked || c->id == pinned)
+			continue;
+		if (c->id < newest_gone)
 			die("copy %u was dropped before the older %u", newest_gone, c->id);
+		if (locked_gone && c->id != newest)
+			die("copy %u was dropped, though locked, before %u", locked_gone, c->id);
 	}
 	for (n = 0; n < nr_copies; n++) {
 		if (copies[n]->failed)
@@ -552,6 +567,7 @@ static void load_exempt(struct copy *c, struct rng *r)
 		memcpy(before, c->map, sectors * sizeof(u32));
 		history.copies[c->index].before = before;
 	}
+	c->exempt = xmalloc(sectors);
 	mark("exempting", c->id);
 	rc = dm_message(ORIGIN, NULL, "exempt %u begin", c->id);
 	if (rc)
@@ -561,6 +577,7 @@ static void load_exempt(struct copy *c, struct rng *r)
 		size += snprintf(words + size, sizeof(words) - size, " %u %u", at, n);
 		for (i = at * chunk_sectors; i < (at + n) * chunk_sectors; i++)
 			c->map[i] = 0;
+		memset(c->exempt + at * chunk_sectors, 1, n * chunk_sectors);
 		runs++;
 		n += 1 + rng_log(r, max(1u, chunks / 8));
 		if (size < 400 && at + n < chunks && rng_chance(r, 70))
@@ -578,7 +595,6 @@ out:
 		take_stock();			/* dies if the copy is still there */
 	else if (rc)
 		die("exempt %u: %s", c->id, strerror(-rc));
-	c->exempt = true;
 	mark("exempted", c->id);
 	counts.exempted++;
 }
@@ -617,7 +633,7 @@ static void create(struct rng *r, u8 *buf)
 		die("resume failed");
 	if (rc) {
 		/* A merge or a lack of space may stand against it. */
-		if (rc != -EBUSY && !(rc == -ENOSPC && spec.limit))
+		if (rc != -EALREADY && !(rc == -ENOSPC && spec.limit))
 			die("create: %s", strerror(-rc));
 		free(c->map);
 		free(c);
@@ -716,6 +732,30 @@ static void verify_origin(u8 *buf)
 	}
 }
 
+/* What is exempt in the copy was free space: it holds something, for good. */
+static void settle_merge(const struct copy *c, u8 *buf)
+{
+	u64 sector, n, i;
+	int rc;
+
+	for (sector = 0; sector < sectors; sector += n) {
+		n = min(sectors - sector, (u64)SCRATCH / SECTOR);
+		if (!memchr(c->exempt + sector, 1, n))
+			continue;
+		rc = read_sectors(origin_fd, buf, sector, n);
+		if (rc)
+			die("read of the origin: %s", strerror(-rc));
+		for (i = 0; i < n; i++) {
+			if (!c->exempt[sector + i])
+				continue;
+			now[sector + i] = stamp_read(buf + i * SECTOR, spec.seed, sector + i);
+			if (now[sector + i] == STAMP_NONE)
+				mismatch("origin after merge", c->id, sector + i, 0,
+					 buf + i * SECTOR);
+		}
+	}
+}
+
 static void merge(struct rng *r, u8 *buf)
 {
 	struct copy *c;
@@ -725,6 +765,8 @@ static void merge(struct rng *r, u8 *buf)
 	if (!nr_copies || merging())
 		return;
 	c = copies[rng_below(r, nr_copies)];
+	if (spec.history && c->exempt)
+		return;
 	close_copy(c);
 	pthread_rwlock_wrlock(&rest);
 	rc = dm_suspend(ORIGIN);
@@ -739,6 +781,8 @@ static void merge(struct rng *r, u8 *buf)
 		record(seq, OP_MERGE, c->id, 0);
 		mark("sync", seq);
 		memcpy(now, c->map, sectors * sizeof(u32));
+		if (c->exempt)
+			settle_merge(c, buf);
 		c->merged = true;
 		counts.merged++;
 		if (rng_chance(r, 30))
@@ -748,7 +792,7 @@ static void merge(struct rng *r, u8 *buf)
 	if (!rc)
 		return;
 	take_stock();
-	if (rc != -EBUSY && !spec.limit)
+	if (rc != -EALREADY && !spec.limit)
 		die("merge %u: %s", c->id, strerror(-rc));
 }
 

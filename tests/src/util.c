@@ -15,8 +15,13 @@
 
 void die(const char *format, ...)
 {
+	static int dying;
 	va_list args;
 
+	/* Another thread does. */
+	if (__atomic_exchange_n(&dying, 1, __ATOMIC_SEQ_CST))
+		for (;;)
+			pause();
 	fflush(stdout);
 	va_start(args, format);
 	fprintf(stderr, "%s: ", program_invocation_short_name);
