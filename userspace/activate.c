@@ -250,7 +250,7 @@ static int complete_activation(const struct activation *a, const char *uuid)
 		if (v->copies[k].invalid || v->copies[k].preparing)
 			continue;
 		rc = copy_show(&v->copies[k], NULL);
-		first = first ?: rc;
+		first = first_error(first, rc);
 	}
 	rc = first;
 out:

@@ -42,20 +42,23 @@ void attr_parse(const char *hex, struct attr *ret)
 /* Cuts the longest text of @o to half, at a character's border. */
 static bool shorten(struct json_object *o)
 {
+	struct json_object_iterator it = json_object_iter_begin(o), end = json_object_iter_end(o);
 	const char *longest = NULL;
 	size_t len = 0;
 	char *s;
 
-	json_object_object_foreach(o, key, value) {
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		struct json_object *value = json_object_iter_peek_value(&it);
+
 		if (json_object_is_type(value, json_type_string) &&
 		    (size_t)json_object_get_string_len(value) > len) {
 			len = json_object_get_string_len(value);
-			longest = key;
+			longest = json_object_iter_peek_name(&it);
 		}
 	}
 	if (len < 8)
 		return false;
-	s = strdup(json_object_get_string(json_object_object_get(o, longest)));
+	s = copy_string(json_object_get_string(json_object_object_get(o, longest)));
 	if (!s)
 		return false;
 	for (len /= 2; len && ((unsigned char)s[len] & 0xc0) == 0x80; len--)

@@ -149,7 +149,7 @@ static int freshen(struct volume *v, bool trust)
 	}
 	for (k = 0; k < v->nr_copies; k++)
 		if (!v->copies[k].invalid && !v->copies[k].preparing)
-			rc = copy_show(&v->copies[k], NULL) ?: rc;
+			rc = first_error(rc, copy_show(&v->copies[k], NULL));
 	return rc;
 }
 
@@ -209,10 +209,10 @@ static int activate_area(const struct machine *m, const struct area_source *area
 
 static int run_activate(const struct request *r)
 {
-	const char *spec = r->nr_args ? r->args[0] : NULL;
-	struct machine m = { 0 };
 	auto_close int lock = -1;
 	auto_free char **done = NULL;
+	const char *spec = r->nr_args ? r->args[0] : NULL;
+	struct machine m = { 0 };
 	size_t i, count = 0;
 	int rc, first;
 
@@ -233,7 +233,7 @@ static int run_activate(const struct request *r)
 		if (spec && volumes_find(&m.active, spec) != &m.active.list[i])
 			continue;
 		rc = freshen(&m.active.list[i], given(r, "trust"));
-		first = first ?: rc;
+		first = first_error(first, rc);
 		done[count++] = strdup(m.active.list[i].uuid);
 	}
 	for (i = 0; i < m.nr_areas && !(spec && count); i++) {
@@ -241,7 +241,7 @@ static int run_activate(const struct request *r)
 
 		rc = activate_area(&m, &m.areas[i], spec, given(r, "trust"));
 		if (rc < 0)
-			first = first ?: rc;
+			first = first_error(first, rc);
 		if (rc <= 0)
 			continue;
 		area_uuid_text(m.areas[i].info.super.uuid, uuid);
@@ -253,7 +253,7 @@ static int run_activate(const struct request *r)
 		first = refuse(ENODEV, "%s: no diff area of it was found", spec);
 	rc = first;
 	if (count || !spec)
-		rc = print_activated(done, count) ?: first;
+		rc = first_error(first, print_activated(done, count));
 	while (count)
 		free(done[--count]);
 out:
@@ -303,7 +303,7 @@ static int run_deactivate(const struct request *r)
 		rc = volumes_lock(&v, 1);
 		if (!rc)
 			rc = deactivate_volume(v);
-		first = first ?: rc;
+		first = first_error(first, rc);
 	}
 	volumes_free(&all);
 	return first;

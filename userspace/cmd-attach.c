@@ -95,7 +95,7 @@ static int find_origin(const char *arg, struct plan *p)
 /* The file system that holds @path, or its folder. */
 static int check_file_place(const char *path, const struct plan *p)
 {
-	auto_free char *folder = strdup(path);
+	auto_free char *folder = copy_string(path);
 	struct stat st;
 	char *slash;
 

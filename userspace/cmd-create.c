@@ -145,11 +145,10 @@ static void order_members(struct creation *c)
 static int sync_member(struct member *m)
 {
 	auto_free char *path = device_path(m->volume->node.dev);
-	auto_close int dev = -1;
-	char **mounts;
 	size_t count, i;
 	struct node node;
-	int rc;
+	char **mounts;
+	int rc, fd;
 
 	rc = device_mounts(m->volume->node.dev, &mounts, &count);
 	if (rc)
@@ -157,17 +156,19 @@ static int sync_member(struct member *m)
 	m->mounted = count > 0;
 	m->used = !node_info(m->volume->node.name, &node) && node.opens;
 	for (i = 0; i < count; i++) {
-		auto_close int fd = open(mounts[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-		if (fd >= 0 && !syncfs(fd))
+		fd = open(mounts[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		rc = fd >= 0 ? syncfs(fd) : -1;
+		if (fd >= 0)
+			close(fd);
+		if (!rc)
 			break;
 	}
 	free_strings(mounts, count);
-	dev = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	if (dev >= 0 && fsync(dev))
-		return refuse(errno, "%s: cannot be synced: %s", m->volume->node.name,
-			      strerror(errno));
-	return 0;
+	fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	rc = fd >= 0 && fsync(fd) ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return rc ? refuse(-rc, "%s: cannot be synced: %s", m->volume->node.name, strerror(-rc)) : 0;
 }
 
 static void set_creator(struct attr *a)
@@ -289,7 +290,7 @@ static int send_create(const struct creation *c, struct member *m)
 			  m->attr);
 	if (rc)
 		return rc;
-	reply[strcspn(reply, " \n")] = 0;
+	reply[strcspn(reply, "\n ")] = 0;
 	rc = parse_number(reply, UINT32_MAX, &id) ? -EPROTONOSUPPORT : 0;
 	free(reply);
 	if (!rc)
@@ -506,7 +507,7 @@ static int finish_member(struct creation *c, struct member *m)
 /* --- the result --- */
 
 enum { F_COPY, F_ID, F_UUID, F_SET, F_MEMBERS, F_VOLUME, F_DEVICE, F_CREATED, F_CREATED_NSEC,
-       F_CONSISTENCY, F_HOLD, F_SIZE, F_EXEMPT };
+	F_CONSISTENCY, F_HOLD, F_SIZE, F_EXEMPT };
 
 static const struct field fields[] = {
 	[F_COPY] = { "copy", "Shadow copy", FIELD_TEXT, IN_BLOCK },
@@ -693,7 +694,7 @@ static int make_complete(struct creation *c, struct member *m)
 	output_text(o, C_VOLUME, m->volume->node.name);
 	output_number(o, C_BYTES, result.total_bytes);
 	output_bool(o, C_RESUMED, result.resumed);
-	return output_print(o) ?: rc;
+	return first_error(rc, output_print(o));
 }
 
 static int run_complete(struct creation *c)
@@ -727,10 +728,10 @@ static int run_differential(struct creation *c)
 	if (rc)
 		return rc;
 	for (i = 0; i < c->count; i++) {
-		first = finish_member(c, &c->members[i]) ?: first;
+		first = first_error(first, finish_member(c, &c->members[i]));
 		test_stop_at("finished", i);
 	}
-	return print_members(c) ?: first;
+	return first_error(first, print_members(c));
 }
 
 static int run_create(const struct request *r)

@@ -81,7 +81,7 @@ static int add_spec(struct targets *t, const struct volumes *all, const char *sp
 	if (rc || found)
 		return rc;
 	rc = volumes_get_copy(all, spec, &c);
-	return rc ?: add_target(t, c);
+	return rc ? rc : add_target(t, c);
 }
 
 static int lock_targets(const struct volumes *all, const struct targets *t)
@@ -169,10 +169,10 @@ static int run_delete(const struct request *r)
 	if (!rc && t.count)
 		rc = confirm_delete(r, &t);
 	for (k = 0; !rc && k < t.count; k++)
-		first = delete_target(&t.list[k]) ?: first;
+		first = first_error(first, delete_target(&t.list[k]));
 	free(t.list);
 	volumes_free(&all);
-	return rc ?: first;
+	return first_error(rc, first);
 }
 
 const struct command cmd_delete = {

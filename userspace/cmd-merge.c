@@ -180,9 +180,9 @@ static int check_merge(const struct volume *v, const struct copy *c)
 
 static int start_merge(const struct volume *v, uint32_t id)
 {
-	const char *const names[] = { v->node.name };
-	auto_free char *path = device_path(v->node.dev), *why = NULL;
 	auto_close int fd = -1;
+	auto_free char *path = device_path(v->node.dev), *why = NULL;
+	const char *const names[] = { v->node.name };
 	struct guard *guard;
 	const char *what = NULL;
 	int rc, rc2;

@@ -104,7 +104,7 @@ static const struct cmd_option limit_options[] = {
 static int parse_limit(const char *text, const struct status *s, uint64_t *ret)
 {
 	uint64_t chunk = (uint64_t)s->chunk_sectors << 9, n;
-	auto_free char *number = strdup(text);
+	auto_free char *number = copy_string(text);
 	size_t len = strlen(text);
 
 	if (!number)

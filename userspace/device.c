@@ -142,12 +142,14 @@ int device_mounts(dev_t dev, char ***ret, size_t *ret_count)
 		    (!source || device_number(source, &from) || from != dev))
 			continue;
 		more = realloc(list, (count + 1) * sizeof(*list));
-		if (more)
-			list = more;
-		if (!more || !(list[count] = strdup(mnt_fs_get_target(fs))))
+		if (!more) {
 			rc = -ENOMEM;
-		else
-			count++;
+			break;
+		}
+		list = more;
+		list[count] = strdup(mnt_fs_get_target(fs));
+		if (!list[count++])
+			rc = -ENOMEM;
 	}
 	mnt_free_iter(it);
 	mnt_unref_table(table);
@@ -214,9 +216,9 @@ static char *first_holder(dev_t dev)
 
 int device_claim_check(dev_t dev)
 {
+	auto_close int fd = -1;
 	auto_free char *path = device_path(dev), *mount = device_mounted_on(dev);
 	auto_free char *holder = first_holder(dev);
-	auto_close int fd = -1;
 
 	if (!path)
 		return -ENOMEM;

@@ -267,7 +267,7 @@ int node_reload(const char *name, uint64_t sectors, const char *target, const ch
 		return rc;
 	rc = node_suspend(name, false);
 	/* Resume in any case: it must not stay suspended. */
-	return node_resume(name) ?: rc;
+	return first_error(rc, node_resume(name));
 }
 
 int node_remove(const char *name)
@@ -341,8 +341,8 @@ int node_status(const char *name, char **ret_params)
 
 int node_message(const char *name, char **ret_reply, const char *fmt, ...)
 {
-	auto_task struct dm_task *t = task_new(DM_DEVICE_TARGET_MSG, name);
 	auto_free char *message = NULL;
+	auto_task struct dm_task *t = task_new(DM_DEVICE_TARGET_MSG, name);
 	const char *reply;
 	va_list ap;
 	int rc;

@@ -49,7 +49,7 @@ static const struct {
 	{ EPERM, 2 }, { EACCES, 2 },
 	{ ENOMEM, 3 },
 	{ ENODEV, 4 }, { ENOENT, 4 }, { ENXIO, 4 }, { ENOTBLK, 4 }, { ENOTDIR, 4 },
-	{ ESTALE, 4 }, { EPROTONOSUPPORT, 4 }, { ENOSYS, 4 },
+	{ ESTALE, 4 }, { EPROTONOSUPPORT, 4 },
 	{ EBUSY, 5 }, { EEXIST, 5 }, { EAGAIN, 5 }, { ETXTBSY, 5 }, { ETIMEDOUT, 5 },
 	{ EUCLEAN, 6 }, { EBADMSG, 6 }, { EILSEQ, 6 },
 	{ ENOSPC, 7 }, { EFBIG, 7 }, { EDQUOT, 7 },

@@ -221,14 +221,18 @@ static int print_blocks(struct output *o)
 static int print_json(struct output *o)
 {
 	struct json_object *top = need(json_object_new_object()), *one;
+	struct json_object_iterator it, end;
 
 	json_object_object_add(top, "version", need(json_object_new_int(OUTPUT_VERSION)));
 	one = json_object_array_get_idx(o->records, 0);
 	if (o->form != OUTPUT_ONE) {
 		json_object_object_add(top, o->name, json_object_get(o->records));
 	} else if (one) {
-		json_object_object_foreach(one, key, value)
-			json_object_object_add(top, key, json_object_get(value));
+		end = json_object_iter_end(one);
+		for (it = json_object_iter_begin(one); !json_object_iter_equal(&it, &end);
+		     json_object_iter_next(&it))
+			json_object_object_add(top, json_object_iter_peek_name(&it),
+					       json_object_get(json_object_iter_peek_value(&it)));
 	}
 	puts(json_object_to_json_string_ext(top, JSON_FLAGS));
 	json_object_put(top);

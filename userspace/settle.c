@@ -59,8 +59,7 @@ static int look_offline(void *context, const char *path, const struct area_info 
 
 static enum fate fate_of(const struct volumes *all, const struct copy *c)
 {
-	const char *text = attr_text(&c->attr, ATTR_AREAS);
-	auto_free char *areas = strdup(text ? text : "");
+	auto_free char *areas = copy_string(attr_text(&c->attr, ATTR_AREAS));
 	char *prefix, *rest = areas;
 	enum fate fate = FATE_DELETE;
 	size_t i;
@@ -135,11 +134,11 @@ int volumes_settle(const struct volumes *all, struct volume **list, size_t count
 				continue;
 			}
 			rc = settle_copy(list[i], c, fate);
-			first = first ?: rc;
+			first = first_error(first, rc);
 			changed = true;
 		}
 		rc = changed ? volume_refresh(list[i]) : 0;
-		first = first ?: rc;
+		first = first_error(first, rc);
 	}
 	return first;
 }

@@ -116,6 +116,11 @@ void test_stop(const char *step)
 
 /* --- strings and numbers --- */
 
+char *copy_string(const char *s)
+{
+	return format_string("%s", s ? s : "");
+}
+
 char *format_string(const char *fmt, ...)
 {
 	va_list ap;
@@ -196,29 +201,24 @@ int parse_time(const char *s, uint64_t *ret)
 {
 	static const char *const forms[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S",
 					     "%Y-%m-%d %H:%M", "%Y-%m-%d" };
-	uint64_t n, unit;
+	uint64_t n;
 	size_t i;
 
 	if (*s == '@')
 		return parse_number(s + 1, INT64_MAX, ret);
 	if (*s == '+') {
-		auto_free char *digits = strdup(s + 1);
+		static const uint64_t seconds[] = { 1, 60, 3600, 86400, 7 * 86400 };
+		static const char units[] = "smhdw";
+		auto_free char *digits = copy_string(s + 1);
 		size_t len = digits ? strlen(digits) : 0;
+		const char *u = len ? strchr(units, digits[len - 1]) : NULL;
 
-		if (len < 2)
+		if (!u)
 			return -EINVAL;
-		switch (digits[len - 1]) {
-		case 's': unit = 1; break;
-		case 'm': unit = 60; break;
-		case 'h': unit = 3600; break;
-		case 'd': unit = 86400; break;
-		case 'w': unit = 7 * 86400; break;
-		default: return -EINVAL;
-		}
 		digits[len - 1] = 0;
 		if (parse_number(digits, INT32_MAX, &n))
 			return -EINVAL;
-		*ret = time(NULL) + n * unit;
+		*ret = time(NULL) + n * seconds[u - units];
 		return 0;
 	}
 	for (i = 0; i < ARRAY_SIZE(forms); i++) {
@@ -253,19 +253,22 @@ void print_size(uint64_t bytes, char ret[16])
 		snprintf(ret, 16, d < 9.95 ? "%.1f%c" : "%.0f%c", d, units[u]);
 }
 
+static unsigned char hex_digit(char c)
+{
+	return isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10;
+}
+
 int parse_hex(const char *hex, void *ret, size_t max, size_t *ret_size)
 {
 	size_t n = strlen(hex), i;
 	unsigned char *out = ret;
-	unsigned int byte;
 
 	if (n % 2 || n / 2 > max)
 		return -EINVAL;
 	for (i = 0; i < n; i += 2) {
 		if (!isxdigit((unsigned char)hex[i]) || !isxdigit((unsigned char)hex[i + 1]))
 			return -EINVAL;
-		sscanf(hex + i, "%2x", &byte);
-		out[i / 2] = byte;
+		out[i / 2] = hex_digit(hex[i]) << 4 | hex_digit(hex[i + 1]);
 	}
 	*ret_size = n / 2;
 	return 0;

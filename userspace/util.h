@@ -36,6 +36,12 @@ static inline void auto_close_fn(int *fd)
 #define auto_free __attribute__((cleanup(auto_free_fn)))
 #define auto_close __attribute__((cleanup(auto_close_fn)))
 
+/* Of two results, the earlier failure. */
+static inline int first_error(int first, int then)
+{
+	return first ? first : then;
+}
+
 /* --- talking --- */
 
 enum format { FORMAT_TEXT, FORMAT_JSON };
@@ -63,6 +69,8 @@ void test_stop(const char *step);
 
 /* --- strings and numbers --- */
 
+/* strdup of NULL is "". */
+char *copy_string(const char *s);
 /* asprintf that returns NULL when out of memory. */
 char *format_string(const char *fmt, ...) PRINTF(1, 2);
 /* "4096", "16K", "1.5G": powers of 1024; KiB and iB are understood too. */

@@ -52,8 +52,7 @@ static bool next_u32(char **rest, uint32_t *ret)
 /* "<a><sep><b>" */
 static bool next_pair(char **rest, char sep, uint64_t *a, uint64_t *b)
 {
-	const char *word = next_word(rest);
-	auto_free char *copy = word ? strdup(word) : NULL;
+	auto_free char *copy = copy_string(next_word(rest));
 	char *second = copy ? strchr(copy, sep) : NULL;
 
 	if (!second)
@@ -91,7 +90,7 @@ static bool parse_merge(const char *word, struct status *s)
 /* By position, as Documentation/dm-shadow.rst has it. */
 static bool parse_status(const char *text, struct status *ret)
 {
-	auto_free char *line = strdup(text);
+	auto_free char *line = copy_string(text);
 	struct status s = { 0 };
 	char mode[8], kind[16];
 	char *r = line;
