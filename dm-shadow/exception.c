@@ -3,7 +3,7 @@
 #include "exception.h"
 
 #define MIN_SLOTS	64
-#define MAX_ARRAY_BYTES	(1UL << 30)	/* kvcalloc() has its limit, too */
+#define MAX_ARRAY_BYTES	BIT(30)		/* kvcalloc() has its limit, too */
 
 /* 24 bytes: there are many. */
 struct slot {
@@ -109,6 +109,7 @@ static const struct slot *table_slot(const struct dms_table *t, u32 link)
 /* The newest slot in the bucket of @chunk; whatever it links to is complete. */
 static const struct slot *table_first(const struct dms_table *t, u64 chunk)
 {
+	/* Pairs with dms_table_add(). */
 	return table_slot(t, smp_load_acquire(table_bucket(t, chunk)));
 }
 
@@ -152,7 +153,8 @@ bool dms_table_add(struct dms_table *t, const struct dms_exception *e, const __l
 			memcpy(&t->csums[(size_t)count * t->chunk_blocks],
 			       &csums[(size_t)i * t->chunk_blocks],
 			       t->chunk_blocks * sizeof(*csums));
-		smp_store_release(bucket, count + 1);	/* pairs with table_first() */
+		/* Pairs with table_first(): whoever sees the link sees the slot. */
+		smp_store_release(bucket, count + 1);
 	}
 	WRITE_ONCE(t->count, count);
 	return true;

@@ -35,7 +35,7 @@
 #include <linux/types.h>
 
 #define DMS_BLOCK_SHIFT		12
-#define DMS_BLOCK_SIZE		(1 << DMS_BLOCK_SHIFT)
+#define DMS_BLOCK_SIZE		4096
 #define DMS_BLOCK_SECTORS	(DMS_BLOCK_SIZE >> 9)
 
 #define DMS_MIN_CHUNK_BLOCKS	1	/* 4 KiB */
@@ -44,10 +44,10 @@
 #define DMS_SUPER_B_BLOCK	8
 #define DMS_RESERVED_BLOCKS	16	/* both superblocks, and room */
 #define DMS_MIN_JOURNAL_BLOCKS	16
-#define DMS_MAX_JOURNAL_BLOCKS	(1 << 18)	/* 1 GiB */
+#define DMS_MAX_JOURNAL_BLOCKS	262144	/* 1 GiB */
 
 /* Bounds that a reader holds everything against. */
-#define DMS_MAX_BLOCKS		(1ULL << 51)	/* of any device: 8 EiB */
+#define DMS_MAX_BLOCKS		0x8000000000000ULL	/* of any device: 8 EiB */
 #define DMS_MAX_ROOT_BLOCKS	4096
 #define DMS_MAX_SHADOWS		65536
 #define DMS_MAX_TREES		1024

@@ -14,7 +14,7 @@
 #define NODE_KEYS	(DMS_PAYLOAD_SIZE / sizeof(struct dms_disk_key))
 #define LEAF_CSUMS	(DMS_PAYLOAD_SIZE / sizeof(__le32))
 /* Groups with more checksums than this are not joined: 256 KiB. */
-#define JOIN_CSUMS	(1u << 16)
+#define JOIN_CSUMS	65536
 
 /*
  * Make room in the array at *@array for @need members of @size bytes, the first
@@ -389,7 +389,10 @@ static int group_add(struct group *g, const struct dms_exception *e, const __le3
 	if (!g->length) {
 		g->chunk = e->chunk;
 		g->length = e->length;
-		g->nr = g->nr_data = g->nr_csums = g->nr_pieces = 0;
+		g->nr = 0;
+		g->nr_data = 0;
+		g->nr_csums = 0;
+		g->nr_pieces = 0;
 	}
 	err = array_reserve((void **)&g->members, &g->room, g->nr, (u64)g->nr + 1,
 			    sizeof(*g->members));
@@ -614,8 +617,9 @@ static int source_advance(struct merge_source *src, u32 chunk_blocks)
 
 	src->nr = 0;
 	src->nr_csums = 0;
-	src->begin = src->chunk = src->ahead.chunk;
-	src->end = src->chunk + src->ahead.length;
+	src->begin = src->ahead.chunk;
+	src->chunk = src->begin;
+	src->end = src->begin + src->ahead.length;
 	while (src->ahead.length && src->ahead.chunk == src->begin) {
 		err = source_add(src, chunk_blocks);
 		if (!err)
@@ -686,12 +690,16 @@ static int merger_take(struct dms_merger *m, u32 source, u64 begin, u64 end)
 	return 0;
 }
 
+static bool is_home(const struct dms_exception *e)
+{
+	return e->kind == DMS_KIND_HOME;
+}
+
 /* By tag, HOME last, the newest source first. */
 static int merged_cmp(const void *a, const void *b, const void *priv __always_unused)
 {
 	const struct merged *l = a, *r = b;
-	bool l_home = l->e.kind == DMS_KIND_HOME;
-	bool r_home = r->e.kind == DMS_KIND_HOME;
+	bool l_home = is_home(&l->e), r_home = is_home(&r->e);
 
 	if (l->e.tag != r->e.tag)
 		return l->e.tag < r->e.tag ? -1 : 1;
@@ -751,10 +759,9 @@ static void merger_sift(struct dms_merger *m)
 
 	for (from = 0; from < m->nr; from = to) {
 		e = &m->out[from].e;
-		home = e->kind == DMS_KIND_HOME;
+		home = is_home(e);
 		for (to = from + 1; to < m->nr; to++)
-			if (m->out[to].e.tag != e->tag ||
-			    (m->out[to].e.kind == DMS_KIND_HOME) != home)
+			if (m->out[to].e.tag != e->tag || is_home(&m->out[to].e) != home)
 				break;
 		merger_drop_equals(m, from, to);
 

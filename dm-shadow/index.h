@@ -131,9 +131,10 @@ void dms_builder_destroy(struct dms_builder *b);	/* NULL is fine */
  *
  * @epochs: the existing copies, ascending, @nr_epochs of them.  An exception
  * (c, t) is kept if an epoch e with prev < e <= t exists, prev being the tag
- * before it at c in this stream (dropped ones count as absent).  HOME entries are kept if their tag is
- * @merge_epoch (0: none kept).  @drop is told every DATA run that is left out,
- * its area chunks can be freed once the result is durable.
+ * before it at c in this stream (dropped ones count as absent).  HOME entries
+ * are kept if their tag is @merge_epoch (0: none kept).  @drop is told every
+ * DATA run that is left out, its area chunks can be freed once the result is
+ * durable.
  */
 struct dms_merger;
 
@@ -157,8 +158,9 @@ struct dms_merger *dms_merger_create(const struct dms_merge_spec *spec);
 /*
  * Equal (chunk, tag), HOME apart, from several sources: the table's is kept,
  * else the last tree's; the others are dropped where they lie elsewhere.
+ *
+ * Next kept entry: 1, 0 at the end, or an error.  Pointer valid until the next call.
  */
-/* Next kept entry: 1, 0 at the end, or an error.  Pointer valid until the next call. */
 int dms_merger_next(struct dms_merger *m, struct dms_exception *ret, const __le32 **csums);
 void dms_merger_destroy(struct dms_merger *m);	/* NULL is fine */
 

@@ -94,7 +94,7 @@ static void test_block_counts(void)
 		u16 type;
 		u32 count, csums;
 		bool fits;
-	} cases[] = {
+	} samples[] = {
 		{ DMS_BLOCK_LEAF, 126, 0, true },
 		{ DMS_BLOCK_LEAF, 127, 0, false },
 		{ DMS_BLOCK_LEAF, 0, 0, false },
@@ -111,13 +111,13 @@ static void test_block_counts(void)
 		{ DMS_BLOCK_JOURNAL, 4017, 0, false },
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct dms_header h = { .block = 20, .type = cases[i].type,
-					.count = cases[i].count, .csums = cases[i].csums };
+	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
+		struct dms_header h = { .block = 20, .type = samples[i].type,
+					.count = samples[i].count, .csums = samples[i].csums };
 
 		dms_block_seal(block, &h, uuid);
-		CHECK_EQ(dms_block_check(block, 20, cases[i].type, uuid, NULL, NULL),
-			 cases[i].fits ? 0 : -EUCLEAN);
+		CHECK_EQ(dms_block_check(block, 20, samples[i].type, uuid, NULL, NULL),
+			 samples[i].fits ? 0 : -EUCLEAN);
 	}
 }
 

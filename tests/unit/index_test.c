@@ -100,8 +100,10 @@ struct fact {
 	u64 where;
 };
 
-/* [chunk][tag][HOME] */
-typedef struct fact model_t[CHUNKS][TAGS + 1][2];
+/* What there is of one chunk; a model has CHUNKS of them. */
+struct column {
+	struct fact at[TAGS + 1][2];	/* [tag][HOME or not] */
+};
 
 /* The checksum of a block of an area chunk follows from its address. */
 static __le32 csum_of(u64 where, u32 block)
@@ -125,21 +127,21 @@ static bool csums_right(const __le32 *csums, u64 where, u32 length)
 	return true;
 }
 
-static const struct fact *model_find(model_t m, u64 chunk, u32 tag, u32 *found)
+static const struct fact *model_find(struct column *m, u64 chunk, u32 tag, u32 *found)
 {
 	for (*found = tag; chunk < CHUNKS && *found <= TAGS; ++*found)
-		if (m[chunk][*found][0].is)
-			return &m[chunk][*found][0];
+		if (m[chunk].at[*found][0].is)
+			return &m[chunk].at[*found][0];
 	return NULL;
 }
 
 /* Put a random run into the model, where it is free. */
-static void model_add(model_t m, u64 chunk, u32 length, u32 tag, u8 kind)
+static void model_add(struct column *m, u64 chunk, u32 length, u32 tag, u8 kind)
 {
 	bool home = kind == DMS_KIND_HOME;
 
 	for (u64 c = chunk; c < min_t(u64, chunk + length, CHUNKS); c++) {
-		struct fact *f = &m[c][tag][home];
+		struct fact *f = &m[c].at[tag][home];
 
 		if (f->is)
 			continue;
@@ -151,7 +153,7 @@ static void model_add(model_t m, u64 chunk, u32 length, u32 tag, u8 kind)
 		next_where += 10;
 }
 
-static void model_random(model_t m, u32 runs, bool home)
+static void model_random(struct column *m, u32 runs, bool home)
 {
 	for (u32 i = 0; i < runs; i++)
 		model_add(m, rnd_below(CHUNKS), rnd_once(3) ? 1 : rnd_range(1, 60),
@@ -160,7 +162,7 @@ static void model_random(model_t m, u32 runs, bool home)
 }
 
 /* Feed the model, chunk by chunk, to @add. */
-static void model_feed(model_t m, void (*add)(void *context, const struct dms_exception *e,
+static void model_feed(struct column *m, void (*add)(void *context, const struct dms_exception *e,
 					      const __le32 *csums), void *context)
 {
 	__le32 csums[256];
@@ -168,7 +170,7 @@ static void model_feed(model_t m, void (*add)(void *context, const struct dms_ex
 	for (u64 c = 0; c < CHUNKS; c++)
 		for (u32 tag = 0; tag <= TAGS; tag++)
 			for (int home = 0; home < 2; home++) {
-				const struct fact *f = &m[c][tag][home];
+				const struct fact *f = &m[c].at[tag][home];
 				struct dms_exception e = { .chunk = c, .where = f->where,
 							   .length = 1, .tag = tag,
 							   .kind = f->kind };
@@ -190,7 +192,7 @@ static void add_to_table(void *context, const struct dms_exception *e, const __l
 	CHECK(dms_table_add(context, e, csums));
 }
 
-static void model_build(model_t m, struct dms_tree *t)
+static void model_build(struct column *m, struct dms_tree *t)
 {
 	struct dms_builder *b = dms_builder_create(&store.sink);
 
@@ -202,7 +204,7 @@ static void model_build(model_t m, struct dms_tree *t)
 
 /* --- checks of a tree --- */
 
-static void check_find(model_t m, const struct dms_tree *t)
+static void check_find(struct column *m, const struct dms_tree *t)
 {
 	static __le32 csums[64 * 256];
 
@@ -236,18 +238,18 @@ static void check_find(model_t m, const struct dms_tree *t)
 			if (f && e.kind == DMS_KIND_DATA)
 				CHECK(csums_right(csums, e.where, e.length));
 			CHECK_EQ(dms_tree_is_home(&store.source, t, c, tag),
-				 c < CHUNKS && tag <= TAGS && m[c][tag][1].is);
+				 c < CHUNKS && tag <= TAGS && m[c].at[tag][1].is);
 		}
 	}
 }
 
-static void check_max_tag(model_t m, const struct dms_tree *t)
+static void check_max_tag(struct column *m, const struct dms_tree *t)
 {
 	for (u64 c = 0; c < CHUNKS + 3; c++) {
 		u32 expect = 0, got;
 
 		for (u32 tag = 0; c < CHUNKS && tag <= TAGS; tag++)
-			if (m[c][tag][0].is)
+			if (m[c].at[tag][0].is)
 				expect = tag;
 		CHECK_EQ(dms_tree_max_tag(&store.source, t, c, &got), 0);
 		CHECK_EQ(got, expect);
@@ -256,7 +258,7 @@ static void check_max_tag(model_t m, const struct dms_tree *t)
 }
 
 /* From anywhere, everything from the run there on; runs equal or disjoint. */
-static void check_cursor(model_t m, const struct dms_tree *t, u64 start)
+static void check_cursor(struct column *m, const struct dms_tree *t, u64 start)
 {
 	struct dms_exception e, last = {};
 	struct dms_cursor c;
@@ -274,7 +276,7 @@ static void check_cursor(model_t m, const struct dms_tree *t, u64 start)
 			       (e.tag > last.tag || (e.tag == last.tag && last.kind < e.kind))));
 		CHECK(e.chunk + e.length > start);
 		for (u32 i = 0; i < e.length; i++) {
-			const struct fact *f = &m[e.chunk + i][e.tag][e.kind == DMS_KIND_HOME];
+			const struct fact *f = &m[e.chunk + i].at[e.tag][e.kind == DMS_KIND_HOME];
 
 			CHECK(f->is && f->kind == e.kind);
 			CHECK_EQ(f->where, e.kind == DMS_KIND_DATA ? e.where + i : 0);
@@ -290,7 +292,7 @@ static void check_cursor(model_t m, const struct dms_tree *t, u64 start)
 	CHECK_EQ(store.held, 0);
 	for (u64 chunk = begin; chunk < CHUNKS; chunk++)
 		for (u32 tag = 0; tag <= TAGS; tag++)
-			expected += m[chunk][tag][0].is + m[chunk][tag][1].is;
+			expected += m[chunk].at[tag][0].is + m[chunk].at[tag][1].is;
 	CHECK_EQ(got, expected);
 	dms_cursor_exit(&c);
 	dms_cursor_exit(&c);
@@ -332,7 +334,7 @@ static void check_walk(const struct dms_tree *t, u64 first)
 	CHECK_EQ(store.held, 0);
 }
 
-static void check_tree(model_t m, const struct dms_tree *t, u64 first_block)
+static void check_tree(struct column *m, const struct dms_tree *t, u64 first_block)
 {
 	struct dms_disk_tree d;
 	struct dms_tree copy;
@@ -346,7 +348,7 @@ static void check_tree(model_t m, const struct dms_tree *t, u64 first_block)
 	check_walk(t, first_block);
 }
 
-static model_t model;
+static struct column model[CHUNKS];
 
 static void test_tree(void)
 {
@@ -608,13 +610,13 @@ static bool epoch_between(const u32 *epochs, u32 nr, u32 prev, u32 tag)
 }
 
 /* Leave in @m what is live; what is not goes to @dead. */
-static void model_sift(model_t m, const u32 *epochs, u32 nr_epochs, u32 merge_epoch, u8 *dead)
+static void model_sift(struct column *m, const u32 *epochs, u32 nr_epochs, u32 merge_epoch, u8 *dead)
 {
 	for (u64 c = 0; c < CHUNKS; c++) {
 		u32 prev = 0;
 
 		for (u32 tag = 0; tag <= TAGS; tag++) {
-			struct fact *f = m[c][tag];
+			struct fact *f = m[c].at[tag];
 
 			if (tag != merge_epoch || !merge_epoch)
 				f[1].is = false;
@@ -632,12 +634,12 @@ static void model_sift(model_t m, const u32 *epochs, u32 nr_epochs, u32 merge_ep
 }
 
 /* Add @from to @to; what is in both stays as in @from. */
-static void model_join(model_t to, model_t from, u8 *dead)
+static void model_join(struct column *to, struct column *from, u8 *dead)
 {
 	for (u64 c = 0; c < CHUNKS; c++)
 		for (u32 tag = 0; tag <= TAGS; tag++)
 			for (int home = 0; home < 2; home++) {
-				struct fact *t = &to[c][tag][home], *f = &from[c][tag][home];
+				struct fact *t = &to[c].at[tag][home], *f = &from[c].at[tag][home];
 
 				if (!f->is)
 					continue;
@@ -649,19 +651,19 @@ static void model_join(model_t to, model_t from, u8 *dead)
 }
 
 /* Some of what @older has is in @newer, too: the same, or saved anew. */
-static void model_repeat(model_t newer, model_t older)
+static void model_repeat(struct column *newer, struct column *older)
 {
 	for (u64 c = 0; c < CHUNKS; c++)
 		for (u32 tag = 0; tag <= TAGS; tag++) {
-			struct fact *f = &older[c][tag][0];
+			struct fact *f = &older[c].at[tag][0];
 
-			if (!f->is || newer[c][tag][0].is || !rnd_once(10))
+			if (!f->is || newer[c].at[tag][0].is || !rnd_once(10))
 				continue;
-			newer[c][tag][0] = *f;
+			newer[c].at[tag][0] = *f;
 			if (f->kind == DMS_KIND_DATA && rnd_once(2))
-				newer[c][tag][0].where = next_where++;
+				newer[c].at[tag][0].where = next_where++;
 			else if (rnd_once(4))
-				newer[c][tag][0] = (struct fact){ true, DMS_KIND_ZERO, 0 };
+				newer[c].at[tag][0] = (struct fact){ true, DMS_KIND_ZERO, 0 };
 		}
 }
 
@@ -701,7 +703,7 @@ static int merge_build(const struct dms_merge_spec *spec, struct dms_tree *ret)
 
 static void test_merge(void)
 {
-	static model_t models[MAX_SOURCES];
+	static struct column models[MAX_SOURCES][CHUNKS];
 	static u8 dead[MAX_WHERE];
 	u32 epochs[TAGS];
 
@@ -746,8 +748,8 @@ static void test_merge(void)
 		/* A chunk that is saved again at its old place is not dead. */
 		for (u64 c = 0; c < CHUNKS; c++)
 			for (u32 tag = 0; tag <= TAGS; tag++)
-				if (model[c][tag][0].is && model[c][tag][0].kind == DMS_KIND_DATA)
-					CHECK(!dropped[model[c][tag][0].where]);
+				if (model[c].at[tag][0].is && model[c].at[tag][0].kind == DMS_KIND_DATA)
+					CHECK(!dropped[model[c].at[tag][0].where]);
 		for (u32 i = 0; i < MAX_WHERE; i++)
 			CHECK_EQ(dropped[i], dead[i]);
 		dms_table_destroy(table);

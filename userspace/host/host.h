@@ -28,7 +28,6 @@ typedef __s8 s8;
 typedef __s16 s16;
 typedef __s32 s32;
 typedef __s64 s64;
-typedef unsigned int gfp_t;
 
 #define U8_MAX			UINT8_MAX
 #define U16_MAX			UINT16_MAX
@@ -58,10 +57,11 @@ typedef unsigned int gfp_t;
 #define fallthrough		__attribute__((fallthrough))
 #endif
 
-#define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
-#define WRITE_ONCE(x, v)	(*(volatile __typeof__(x) *)&(x) = (v))
-#define smp_load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)
-#define smp_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
+#define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define WRITE_ONCE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
+/* Partners are where these are used. */
+#define smp_load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)	/* see above */
+#define smp_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)	/* see above */
 
 /* A broken invariant is a bug: tests must see it. */
 #define WARN_ON_ONCE(c)							\
@@ -208,9 +208,11 @@ void *host_alloc(size_t n, size_t size, bool zero);
 
 /* --- the rest --- */
 
-typedef struct {
+struct host_lock {
 	char unused;
-} spinlock_t;
+};
+
+#define spinlock_t			struct host_lock
 
 #define spin_lock_init(l)		((void)(l))
 #define spin_lock(l)			((void)(l))
