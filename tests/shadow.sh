@@ -39,11 +39,28 @@ devices()
 	format_area "$area" "$origin" "$@"
 }
 
+# node NAME SECTORS|DEVICE TARGET [PARAMETER...]: make it, and take it away in the
+# end unless the test does by unnode
+declare -A made
+node()
+{
+	nodes make "$@"
+	[ -n "${made[$1]-}" ] || cleanup unnode "$1"
+	made[$1]=y
+}
+
+unnode()
+{
+	[ -n "${made[$1]-}" ] || return 0
+	nodes drop "$1"
+	unset "made[$1]"
+}
+
 # activate_with OPTION...: make "o"
 # shellcheck disable=SC2120
 activate_with()
 {
-	dm_create o "0 $(sectors "$origin") shadow-origin $origin $area${1:+ $# $*}"
+	node o "$origin" shadow-origin "$origin" "$area" ${1:+$# "$@"}
 }
 
 activate()
@@ -54,7 +71,7 @@ activate()
 
 deactivate()
 {
-	dm_remove o
+	unnode o
 }
 
 # message WORD...: to "o"
@@ -65,19 +82,17 @@ message()
 
 new_uuid()
 {
-	cat /proc/sys/kernel/random/uuid
+	local uuid
+
+	read -r uuid </proc/sys/kernel/random/uuid
+	echo "$uuid"
 }
 
 # take_with KEY VALUE...: a copy; sets ID
 # shellcheck disable=SC2120
 take_with()
 {
-	local rc=0
-
-	dmsetup suspend o
-	ID=$(message create "$(new_uuid)" "$@") || rc=$?
-	dmsetup resume o
-	return $rc
+	ID=$(nodes take o "$@")
 }
 
 take()
@@ -89,53 +104,50 @@ take()
 # merge ID
 merge()
 {
-	local rc=0
-
-	dmsetup suspend o
-	message merge "$1" || rc=$?
-	dmsetup resume o
-	return $rc
+	nodes merge o "$1"
 }
 
 # show ID: make its node
 show()
 {
-	dm_create "c$1" "0 $(sectors /dev/mapper/o) shadow $origin $area $1"
+	node "c$1" /dev/mapper/o shadow "$origin" "$area" "$1"
 }
 
 hide()
 {
-	dm_remove "c$1"
+	unnode "c$1"
 }
 
 # holds ID SEQ: all of a copy is write SEQ
 holds()
 {
-	show "$1"
-	stomp verify "/dev/mapper/c$1" --seq "$2" || fail "copy $1 is not write $2"
-	hide "$1"
+	nodes holds o "$origin" "$area" "$1" "$2" || fail "copy $1 is not write $2"
 }
 
 # ids: of the copies, oldest first, in one line
 ids()
 {
-	message list | awk '{ printf "%s%s", n++ ? " " : "", $1 } END { print "" }'
+	nodes ids o
 }
 
 # listed ID FIELD: one field of its line in the list
 listed()
 {
-	message list "$1" | awk -v n="$2" '{ print $n }'
+	nodes listed o "$1" "$2"
 }
 
+# status FIELD...: of "o"
 status()
 {
-	dm_status o "$1"
+	nodes status o "$@"
 }
 
 used()
 {
-	status 4 | cut -d / -f 1
+	local chunks
+
+	chunks=$(status 4)
+	echo "${chunks%/*}"
 }
 
 # says PATTERN COMMAND...: the command fails, and the kernel log tells why
@@ -154,20 +166,16 @@ says()
 # bad_table PATTERN TABLE: is refused, for that reason
 bad_table()
 {
-	says "$1" dmsetup create bad --table "$2"
-	! dmsetup info bad >/dev/null 2>&1 || dmsetup remove bad
+	local words
+
+	read -ra words <<<"$2"
+	nodes bad-table "$1" "${words[@]:1}" || fail "table '$2'"
 }
 
 # bad_message PATTERN WORD...: is refused, for that reason, and changes nothing
 bad_message()
 {
-	local pattern=$1 before after
-
-	shift
-	before=$(message list; status 6; status 9)
-	says "$pattern" message "$@"
-	after=$(message list; status 6; status 9)
-	expect "$before" "$after" "after the refused '$*'"
+	nodes bad-message "$1" o "${@:2}" || fail "message '${*:2}'"
 }
 
 merge_done()

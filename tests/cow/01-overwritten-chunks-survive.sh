@@ -4,8 +4,9 @@
 # copies, each of its own time; also when read through the index, and after a
 # deactivation.
 . "$(dirname "$0")/../shadow.sh"
-for chunk in 4K 16K 64K 1M; do
-	devices 8 32 --chunk-size $chunk
+for chunk in 4K 16K 1M; do
+	[ $chunk = 1M ] && size=96 || size=32
+	devices 4 "$size" --chunk-size $chunk
 	stomp fill "$origin" --seq 1
 	activate
 	take

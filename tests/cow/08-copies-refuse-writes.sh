@@ -14,8 +14,10 @@ refuses stomp zero "$c" 0 8 2>/dev/null
 blockdev --setrw "$c" 2>/dev/null || true
 refuses stomp write "$c" 0 8 --seq 2 2>/dev/null
 stomp verify "$c" --seq 1
-dm_create ro "0 $(sectors "$origin") shadow $origin $area $ID" --readonly
+dmsetup create ro --readonly --table "0 $(sectors "$origin") shadow $origin $area $ID"
+made[ro]=y
+cleanup unnode ro
 stomp verify /dev/mapper/ro --seq 1
-dm_remove ro
+unnode ro
 hide "$ID"
 stomp verify /dev/mapper/o --seq 1

@@ -26,14 +26,14 @@ newest=$ID
 stomp fill /dev/mapper/o --seq 4
 expect - "$(status 24)" "merge before"
 
-says suspend message merge "$target"
+bad_message suspend merge "$target"
 merge "$target"
 [[ $(status 24) =~ ^$target:[0-9]+/1024$ ]] || fail "merge: $(status 24)"
 [[ $(listed "$target" 7) == *m* ]] || fail "flags: $(listed "$target" 7)"
 stomp verify /dev/mapper/o --seq 2 --count 2048
 stomp verify /dev/mapper/o --seq 2 --start 30000
-says 'merg' merge "$oldest"
-says 'merg' message delete "$target"
+says 'under way' merge "$oldest"
+bad_message 'in use|merg' delete "$target"
 # Whole chunks, parts of chunks
 stomp write /dev/mapper/o 25600 64 --seq 5
 stomp write /dev/mapper/o 26003 7 --seq 5

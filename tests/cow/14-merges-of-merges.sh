@@ -14,15 +14,15 @@ done
 for i in 1 4 2 2 3; do
 	merge "${copy[$i]}"
 	stomp verify /dev/mapper/o --seq $i
-	take
-	holds "$ID" $i
 	wait_for merge_done
 	stomp verify /dev/mapper/o --seq $i
-	holds "$ID" $i
+	take
 	for j in "${!copy[@]}"; do
 		holds "${copy[$j]}" "$j"
 	done
+	stomp scatter /dev/mapper/o --seq 9 --stride 32K
+	holds "$ID" "$i"
 	message delete "$ID"
 done
 deactivate
-stomp verify "$origin" --seq 3
+stomp check "$origin" --seq 9 --stride 32K --else 3

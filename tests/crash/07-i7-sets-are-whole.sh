@@ -18,7 +18,7 @@ format_area /dev/mapper/s2 /dev/mapper/s1
 format_area /dev/mapper/s4 /dev/mapper/s3
 for i in 1 3; do
 	stomp fill /dev/mapper/s$i --seq 1
-	dm_create o$i "0 $o shadow-origin /dev/mapper/s$i /dev/mapper/s$((i + 1))"
+	node o$i $o shadow-origin /dev/mapper/s$i /dev/mapper/s$((i + 1))
 done
 set=$(new_uuid)
 mark()
@@ -45,8 +45,8 @@ dmsetup message o3 0 commit "$id3"
 mark committed
 stomp scatter /dev/mapper/o3 --seq 3 --stride 32K
 mark end
-dm_remove o1
-dm_remove o3
+unnode o1
+unnode o3
 for i in 1 2 3 4; do
 	dm_remove s$i
 done
@@ -73,7 +73,7 @@ for cut in "${places[@]}"; do
 	logreplay replay "$log" "$scratch" --to "$cut" --lose all
 	flags=()
 	for i in 1 3; do
-		dm_create o$i "0 $o shadow-origin /dev/mapper/t$i /dev/mapper/t$((i + 1))"
+		node o$i $o shadow-origin /dev/mapper/t$i /dev/mapper/t$((i + 1))
 		flags[i]=$(dmsetup message o$i 0 list | awk '{ print $7 }')
 	done
 	state="${flags[1]:-none} ${flags[3]:-none}"
@@ -89,11 +89,11 @@ for cut in "${places[@]}"; do
 	for i in 1 3; do
 		[ -n "${flags[i]}" ] || continue
 		[ $i -eq 1 ] && id=$id1 || id=$id3
-		dm_create c "0 $o shadow /dev/mapper/t$i /dev/mapper/t$((i + 1)) $id"
+		node c $o shadow /dev/mapper/t$i /dev/mapper/t$((i + 1)) "$id"
 		stomp verify /dev/mapper/c --seq 1
-		dm_remove c
+		unnode c
 	done
-	dm_remove o1
-	dm_remove o3
+	unnode o1
+	unnode o3
 done
 echo "cuts from entry $begin to $end: $n places"

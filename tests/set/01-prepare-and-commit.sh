@@ -11,8 +11,8 @@ stomp fill "$origin1" --seq 1
 stomp fill "$origin2" --seq 1
 both()
 {
-	dm_create o1 "0 $(sectors "$origin1") shadow-origin $origin1 $area1"
-	dm_create o2 "0 $(sectors "$origin2") shadow-origin $origin2 $area2"
+	node o1 "$origin1" shadow-origin "$origin1" "$area1"
+	node o2 "$origin2" shadow-origin "$origin2" "$area2"
 }
 both
 set=$(new_uuid)
@@ -30,23 +30,23 @@ fields()
 }
 expect "$set 2 p" "$(fields o1 "$a")" "member 1"
 expect "$set 2 p" "$(fields o2 "$b")" "member 2"
-dm_create c "0 $(sectors "$origin1") shadow $origin1 $area1 $a"
+node c "$origin1" shadow "$origin1" "$area1" "$a"
 expect preparing "$(dm_status c 1)" "state"
 stomp verify /dev/mapper/c --seq 1
-dm_remove c
-dm_remove o1
-dm_remove o2
+unnode c
+unnode o1
+unnode o2
 both
 expect "$set 2 p" "$(fields o1 "$a")" "member 1, after reactivation"
 dmsetup message o1 0 commit "$a"
 expect "$set 2 -" "$(fields o1 "$a")" "member 1, committed"
 dmsetup message o2 0 delete "$b"
-dm_remove o1
-dm_remove o2
+unnode o1
+unnode o2
 both
 expect "$set 2 -" "$(fields o1 "$a")" "member 1, after another"
 expect "" "$(dmsetup message o2 0 list)" "member 2, deleted"
-dm_create c "0 $(sectors "$origin1") shadow $origin1 $area1 $a"
+node c "$origin1" shadow "$origin1" "$area1" "$a"
 expect valid "$(dm_status c 1)" "state"
 stomp verify /dev/mapper/c --seq 1
-dm_remove c
+unnode c

@@ -19,9 +19,9 @@ small=$ID
 check()
 {
 	expect "$(($1))" "$(sectors /dev/mapper/o)" "sectors of the origin"
-	dm_create c "0 16003 shadow $origin $area $small"
+	node c 16003 shadow "$origin" "$area" "$small"
 	stomp verify /dev/mapper/c --seq 1
-	dm_remove c
+	unnode c
 	expect 16003 "$(listed "$small" 6)" "sectors of the small copy"
 }
 dmsetup suspend o
@@ -44,9 +44,9 @@ activate
 check 48000
 stomp fill /dev/mapper/o --seq 4 --start 32768
 expect 0 "$(status 17)" "chunks saved beyond the end of all copies"
-dm_create c "0 32000 shadow $origin $area $large"
+node c 32000 shadow "$origin" "$area" "$large"
 stomp verify /dev/mapper/c --seq 2
-dm_remove c
+unnode c
 deactivate
 dm_reload grows "0 40000 linear $whole 0"
 bad_table 'small|short|shrunk|size' "0 40000 shadow-origin $origin $area"

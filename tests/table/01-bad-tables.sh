@@ -5,8 +5,8 @@
 devices 8 16
 n=$(sectors "$origin")
 
-bad_table 'argument|parameter' "0 $n shadow-origin"
-bad_table 'argument|parameter' "0 $n shadow-origin $origin"
+bad_table 'needs' "0 $n shadow-origin"
+bad_table 'needs' "0 $n shadow-origin $origin"
 bad_table 'argument|option|parameter' "0 $n shadow-origin $origin $area 1"
 bad_table 'argument|option|parameter' "0 $n shadow-origin $origin $area 3 cache_kib 2048"
 bad_table 'argument|option|parameter|extra' "0 $n shadow-origin $origin $area 0 surplus"
@@ -21,14 +21,13 @@ done
 bad_table 'origin|device' "0 $n shadow-origin /dev/nosuch $area"
 bad_table 'diff|device' "0 $n shadow-origin $origin /dev/nosuch"
 bad_table 'same|itself|differ' "0 $n shadow-origin $origin $origin"
-says 'origin|small|size|beyond|length' \
-	dmsetup create bad --table "0 $((n + 8)) shadow-origin $origin $area"
+bad_table 'longer|small|size|length' "0 $((n + 8)) shadow-origin $origin $area"
 
 bad_table 'not active|no.*active|inactive|origin' "0 $n shadow $origin $area 1"
 activate
 take
-bad_table 'argument|parameter' "0 $n shadow $origin $area"
-bad_table 'argument|parameter|extra' "0 $n shadow $origin $area $ID x"
+bad_table 'needs' "0 $n shadow $origin $area"
+bad_table 'needs' "0 $n shadow $origin $area $ID x"
 for value in x -1 0x1 99999999999; do
 	bad_table 'id|number|copy' "0 $n shadow $origin $area $value"
 done
