@@ -632,7 +632,7 @@ const char *area_state_text(const struct area_info *info, char *buf, size_t size
 			 info->what[0] ? info->what : "something else");
 		break;
 	case AREA_VERSION:
-		snprintf(buf, size, "holds a diff area of version %u, this program knows %u",
+		snprintf(buf, size, "holds a diff area of version %u, this program knows %d",
 			 info->version, DMS_FORMAT_VERSION);
 		break;
 	case AREA_FEATURES:

@@ -17,8 +17,7 @@ enum check_level {
 
 struct check_finding {
 	enum check_level level;
-	const char *object;	/* "superblock", "root", "copy", "index", "exempt",
-				 * "bitmap", "journal", "data" */
+	const char *object;	/* "superblock", "root", "copy", "index", "exempt" ... */
 	u64 block;		/* of the diff area, or CHECK_NO_BLOCK */
 	const char *fact;	/* "block 12: wrong checksum" */
 	/* which content of which copies it costs; chunks 0: all chunks */

@@ -183,8 +183,9 @@ static int parse_origin(const char *volume, const char *area, struct area_params
 	} else if (S_ISBLK(st.st_mode)) {
 		p->origin_sectors = device_sectors(st.st_rdev);
 		device_identities(st.st_rdev, &ids);
+		/* A device with nothing to know it by is activated by table only. */
 		if (!ids.count)
-			return refuse(ENODEV, "%s: nothing to know it by", volume);
+			strcpy(ids.id[0], "unknown");
 		name = default_name(st.st_rdev, ids.id[0]);
 		if (!name)
 			return -ENOMEM;
@@ -237,9 +238,9 @@ static int print_format(const char *path, const struct dms_super *s)
 static int run_format(const struct request *r)
 {
 	const char *path = r->args[0];
+	auto_close int fd = -1;
 	struct area_params params;
 	struct dms_super super;
-	auto_close int fd = -1;
 	char least[16];
 	int rc;
 

@@ -39,15 +39,18 @@ struct complete_result {
  * Copy, verify, finish.  -EEXIST: the target holds something else (see
  * complete_why()); -ENOSPC: it is too small; -EILSEQ: what was read back is not
  * what was written; -EBUSY: in use.  After any error but -EEXIST, or a crash,
- * the same call goes on where it was.
+ * the same call goes on where it was; after success it finds an image done.
  */
 int complete_copy(const struct complete_params *p, struct complete_result *ret);
-/* Half a sentence on the last error of complete_copy(). */
+/* Object and fact of the last error of complete_copy(), for a message. */
 const char *complete_why(void);
 
 /* Is @target a complete copy that was not finished?  1 and its uuid, 0, -errno. */
 int complete_unfinished(const char *target, u8 uuid[16]);
-/* Forget an unfinished copy: removes its state, and an image file with it. */
+/*
+ * Forget an unfinished copy: an image file is removed, a device is left without
+ * a sign of it.  -ENOENT if it is none.
+ */
 int complete_abandon(const char *target);
 
 #endif
