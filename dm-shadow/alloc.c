@@ -5,7 +5,9 @@
  * that has any, a count of it, and a bound for its longest run.
  *
  * take() goes round from a cursor (next fit), so that consecutive saves lie
- * side by side, and gives up looking for a perfect run after SEARCH_STEPS.
+ * side by side, and gives up looking for a perfect run after SEARCH_STEPS.  In
+ * an area full of holes that would be so each time; what it found then is good
+ * enough for the next EASY_TAKES.
  */
 #include "port.h"
 #include "alloc.h"
@@ -13,8 +15,9 @@
 #define WORD_BITS	64
 #define PAIR_WORDS	(DMS_BITMAP_BITS / WORD_BITS)
 /* Runs looked at, or pairs passed over, under the lock: well below a millisecond. */
-#define SEARCH_STEPS	4096
+#define SEARCH_STEPS	2048
 #define PAIR_STEPS	64		/* what reading a pair's words counts for */
+#define EASY_TAKES	64
 
 struct pair {
 	u64 *used;
@@ -31,6 +34,8 @@ struct dms_alloc {
 	u64 nr_used, nr_live, nr_freed;
 	u64 nr_extra;			/* bitmaps allocated for freed */
 	u64 cursor;			/* where take() goes on */
+	u32 enough;			/* length that take() has to do with, */
+	u32 easy_takes;			/* so many times yet */
 	u32 nr_pairs;
 	struct pair *pairs;
 	u64 *roomy;			/* bit for each pair: free != 0 */
@@ -289,6 +294,7 @@ size_t dms_alloc_bytes(const struct dms_alloc *a)
 
 struct search {
 	u32 want;
+	u32 enough;			/* at most want */
 	u32 steps;
 	u32 length;			/* best run so far */
 	area_chunk_t first;
@@ -318,7 +324,7 @@ static bool pair_search(struct dms_alloc *a, u32 index, u32 from, u32 end, struc
 			search->length = run_end - from;
 			search->first = (u64)index * DMS_BITMAP_BITS + from;
 		}
-		if (search->length == search->want || ++search->steps > SEARCH_STEPS)
+		if (search->length >= search->enough || ++search->steps > SEARCH_STEPS)
 			return true;
 	}
 	if (whole)
@@ -359,8 +365,17 @@ u32 dms_alloc_take(struct dms_alloc *a, u32 want, u64 limit, area_chunk_t *first
 	if (limit)
 		room = min(room, limit > a->nr_used ? limit - a->nr_used : 0);
 	search.want = min_t(u64, want, room);
+	search.enough = search.want;
+	if (a->easy_takes) {
+		a->easy_takes--;
+		search.enough = min(search.want, a->enough);
+	}
 	if (search.want)
 		search_area(a, &search);
+	if (search.steps > SEARCH_STEPS) {
+		a->enough = search.length;
+		a->easy_takes = EASY_TAKES;
+	}
 	if (search.length) {
 		from = search.first;
 		a->cursor = from + search.length;
