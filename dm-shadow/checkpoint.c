@@ -834,8 +834,7 @@ static void low_space(struct dms_volume *v)
 	v->low_space_told = low;
 }
 
-/* The area could not be written: leave a mark there that its copies are lost. */
-static void try_mark_lost(struct dms_volume *v)
+void dms_mark_lost(struct dms_volume *v)
 {
 	if (v->is_volatile || v->super.flags & DMS_SUPER_LOST)
 		return;
@@ -854,8 +853,9 @@ static void background(struct work_struct *work)
 	if (READ_ONCE(v->closing))
 		goto out;
 	if (v->mode != DMS_MODE_RW) {
-		try_mark_lost(v);
+		dms_mark_lost(v);
 		dms_saver_wake(v);
+		dms_merge_step(v);
 		goto out;
 	}
 	if (checkpoint_if_due(v))

@@ -257,11 +257,14 @@ out:
 
 /* --- fingerprint --- */
 
-void dms_area_set_prints(struct dms_volume *v, const u64 *extra, u32 nr)
+int dms_area_set_prints(struct dms_volume *v, const u64 *extra, u32 nr)
 {
 	u64 blocks = v->origin_sectors / DMS_BLOCK_SECTORS, block;
 	u32 i, k;
 
+	for (i = 0; i < nr; i++)
+		if (extra[i] >= blocks)
+			return -ERANGE;
 	v->nr_prints = 0;
 	for (i = 0; blocks && i < USUAL_PRINTS + nr; i++) {
 		if (i < HEAD_PRINTS)
@@ -276,6 +279,7 @@ void dms_area_set_prints(struct dms_volume *v, const u64 *extra, u32 nr)
 		if (k == v->nr_prints && block < blocks && k < DMS_VOLUME_PRINTS)
 			v->prints[v->nr_prints++] = block;
 	}
+	return 0;
 }
 
 static int take_prints(struct dms_volume *v, u32 *crcs)
@@ -385,6 +389,7 @@ static int open_persistent(struct dms_volume *v, char **error)
 	}
 	if (v->super.flags & DMS_SUPER_LOST) {
 		mark_all(v, DMS_SHADOW_INVALID);
+		v->merge_shadow = 0;	/* it went on without a record */
 		v->super.flags &= ~DMS_SUPER_LOST;
 	}
 	if (v->merge_shadow) {
@@ -419,7 +424,7 @@ int dms_area_open(struct dms_volume *v, const struct dms_config *c, char **error
 	v->chunk_shift = ilog2(s->chunk_blocks) + DMS_BLOCK_SHIFT - SECTOR_SHIFT;
 	v->area_chunks = dms_super_chunks(s);
 	v->reserve = v->area_chunks / 64 + 8;
-	s->origin_sectors = v->origin_sectors = c->origin_sectors;
+	v->origin_sectors = s->origin_sectors;	/* growth is taken over at resume */
 	v->origin_chunks = DIV_ROUND_UP_ULL(v->origin_sectors, 1ULL << v->chunk_shift);
 
 	*error = "Out of memory";
@@ -442,6 +447,8 @@ void dms_area_close(struct dms_volume *v)
 			flags = DMS_SUPER_CLEAN;
 		dms_checkpoint(v, flags);
 	}
+	if (v->mode != DMS_MODE_RW)
+		dms_mark_lost(v);
 	mutex_unlock(&v->back_mutex);
 }
 

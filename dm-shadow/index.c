@@ -323,8 +323,9 @@ static int leaf_seek(struct dms_source *s, const struct dms_tree *t, struct dms_
 	int err;
 
 	*index = leaf_lower(leaf, at);
-	if (!*index && t->depth > 1 && position_before(&before)) {
-		/* There may be more of them in the leaf before. */
+	if (!*index && t->depth > 1) {
+		/* There may be more of them in the leaf before; at (0, 0), in the first. */
+		position_before(&before);
 		leaf_close(s, leaf);
 		err = leaf_open(s, t, before, leaf);
 		if (err)

@@ -16,7 +16,8 @@
  * publishes the exception, then looks through the trackers: either the reader
  * sees the exception or the saver sees the reader.
  *
- * A read of the area holds v->srcu until it is complete: I8.
+ * A read holds v->srcu until it is complete (I8).  That ends in another context
+ * than it begins in, which lockdep can't follow: hence the _notrace below.
  *
  * Locking: none on the way to the origin or the area, but the reader's own
  * CPU's tracker lock.
@@ -163,7 +164,7 @@ int dms_lookup(struct dms_volume *v, const struct dms_shadow *s, u64 chunk, u32 
 	       u32 before, bool may_block, struct dms_exception *ret, __le32 *csums)
 {
 	struct dms_source *source = dms_cache_source(v->cache, may_block);
-	struct dms_trees *trees = srcu_dereference(v->trees, &v->srcu);
+	struct dms_trees *trees = srcu_dereference_notrace(v->trees, &v->srcu);
 	struct dms_exception best = { }, e;
 	bool found = false, from_table = false;
 	u32 tag = s->info.id, i, t, limit = max;

@@ -42,6 +42,7 @@
 #define WINDOW_BYTES	(8 << 20)	/* brought home between two cursor records */
 #define RUN_BLOCKS	256
 #define WANTED_MAX	4096		/* chunks */
+#define HOME_RUN	32		/* chunks of one HOME record */
 
 bool dms_merge_busy(const struct dms_volume *v)
 {
@@ -64,7 +65,7 @@ static void set_cursor(struct dms_volume *v, u64 cursor)
 
 static struct dms_shadow *source_of(struct dms_volume *v)
 {
-	struct dms_copies *copies = srcu_dereference(v->copies, &v->srcu);
+	struct dms_copies *copies = srcu_dereference_notrace(v->copies, &v->srcu);
 	u32 id = READ_ONCE(v->merge_shadow), i;
 
 	for (i = 0; i < copies->nr; i++)
@@ -126,34 +127,93 @@ static void apply_home(struct dms_volume *v, struct dms_op *op)
 	dms_table_add(v->table[v->active], op->home, NULL);
 }
 
+/*
+ * Once the diff area can't be written, the merge goes on without a record: the
+ * copies are lost, but the origin must become whole (I6).  The area is marked
+ * lost too, so that the merge is not resumed over later writes.
+ */
+static int record(struct dms_volume *v, struct dms_op *op)
+{
+	int r = dms_saver_commit(v, op);
+
+	return READ_ONCE(v->mode) == DMS_MODE_RW ? r : 0;
+}
+
 static int record_cursor(struct dms_volume *v, u32 id, u64 cursor)
 {
 	struct dms_op op = {
 		.add = add_merge, .id = id, .epoch = v->merge_epoch, .cursor = cursor,
 	};
 
-	return dms_saver_commit(v, &op);
+	return record(v, &op);
 }
 
-/* HOME for one run; long ones in parts that a table has room for. */
+static int is_home_on_disk(struct dms_volume *v, u64 chunk)
+{
+	struct dms_source *source = dms_cache_source(v->cache, true);
+	struct dms_trees *trees;
+	int r = 0, idx;
+	u32 i;
+
+	if (dms_table_is_home(v->table[0], chunk, v->merge_epoch) ||
+	    dms_table_is_home(v->table[1], chunk, v->merge_epoch))
+		return 1;
+	idx = srcu_read_lock(&v->srcu);
+	trees = srcu_dereference(v->trees, &v->srcu);
+	for (i = 0; !r && i < trees->nr; i++)
+		if (trees->tree[i].max_tag >= v->merge_epoch)
+			r = dms_tree_is_home(source, &trees->tree[i], chunk, v->merge_epoch);
+	srcu_read_unlock(&v->srcu, idx);
+	return r;
+}
+
+/* Is it home, by memory or by the index? */
+static int is_home(struct dms_volume *v, u64 chunk)
+{
+	int r;
+
+	if (dms_bits_test(v->home, chunk))
+		return 1;
+	r = is_home_on_disk(v, chunk);
+	if (r > 0)
+		dms_bits_set(v->home, chunk, 1);
+	return r;
+}
+
+/*
+ * Make @first...@last, brought home and flushed, home for good.  A chunk gets
+ * its HOME exception once only; those that have one are passed over.
+ */
 static int record_home(struct dms_volume *v, u64 first, u64 last)
 {
 	while (first <= last) {
 		struct dms_exception e = {
 			.chunk = first, .tag = v->merge_epoch, .kind = DMS_KIND_HOME,
-			.length = min_t(u64, last - first + 1, 32),
 		};
 		struct dms_op op = { .add = add_home, .apply = apply_home, .home = &e };
-		int r;
+		int r = 0;
 
-		if (dms_table_room(v->table[v->active]) < 256) {
-			r = dms_checkpoint(v, 0);
+		while (e.length < HOME_RUN && first + e.length <= last) {
+			r = is_home(v, first + e.length);
 			if (r)
+				break;
+			e.length++;
+		}
+		if (r < 0)
+			return r;
+		if (!e.length) {
+			first++;
+			continue;
+		}
+		if (dms_table_room(v->table[v->active]) < 2 * HOME_RUN) {
+			r = dms_checkpoint(v, 0);
+			if (r && READ_ONCE(v->mode) == DMS_MODE_RW)
 				return r;
 		}
-		r = dms_saver_commit(v, &op);
+		r = record(v, &op);
 		if (r)
 			return r;
+		dms_bits_set(v->home, first, e.length);
 		first += e.length;
 	}
 	return 0;
@@ -200,25 +260,6 @@ static int copy_run(struct dms_volume *v, const struct dms_exception *e, const _
 	return r;
 }
 
-static int is_home_on_disk(struct dms_volume *v, u64 chunk)
-{
-	struct dms_source *source = dms_cache_source(v->cache, true);
-	struct dms_trees *trees;
-	int r = 0, idx;
-	u32 i;
-
-	if (dms_table_is_home(v->table[0], chunk, v->merge_epoch) ||
-	    dms_table_is_home(v->table[1], chunk, v->merge_epoch))
-		return 1;
-	idx = srcu_read_lock(&v->srcu);
-	trees = srcu_dereference(v->trees, &v->srcu);
-	for (i = 0; !r && i < trees->nr; i++)
-		if (trees->tree[i].max_tag >= v->merge_epoch)
-			r = dms_tree_is_home(source, &trees->tree[i], chunk, v->merge_epoch);
-	srcu_read_unlock(&v->srcu, idx);
-	return r;
-}
-
 /*
  * Bring the run that begins at @chunk home, at most to @last.  Returns the
  * first chunk behind it in *@next.  Does not flush and does not make it home.
@@ -243,22 +284,15 @@ static int bring_run(struct dms_volume *v, u64 chunk, u64 last, void *buf, __le3
 		return 0;
 	/* Written since the merge began, in this activation or before? */
 	for (c = chunk; c < *next; c++) {
-		if (!dms_bits_test(v->home, c)) {
-			r = is_home_on_disk(v, c);
-			if (r < 0)
-				return r;
-			if (r)
-				dms_bits_set(v->home, c, 1);
-		}
-		if (dms_bits_test(v->home, c)) {
-			if (c == chunk) {
-				*next = chunk + 1;
-				return 0;
-			}
-			e.length = c - chunk;
-			*next = c;
-			break;
-		}
+		r = is_home(v, c);
+		if (r < 0)
+			return r;
+		if (!r)
+			continue;
+		*next = max(c, chunk + 1);
+		if (c == chunk)
+			return 0;
+		e.length = c - chunk;
 	}
 	r = dms_save_range(v, chunk, *next - 1);
 	if (r && READ_ONCE(v->mode) == DMS_MODE_RW)
@@ -302,11 +336,7 @@ static int serve_wanted(struct dms_volume *v, u64 first, u64 last, void *buf, __
 	if (first > last)
 		return 0;
 	r = dms_io_flush(v->origin);
-	if (!r)
-		r = record_home(v, first, last);
-	if (!r)
-		dms_bits_set(v->home, first, last - first + 1);
-	return r;
+	return r ? r : record_home(v, first, last);
 }
 
 /* Go on at the cursor.  1: the end is reached. */

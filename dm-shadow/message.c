@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Messages and status of the origin node: Documentation/dm-shadow.rst. */
 #include <linux/kernel.h>
+#include <linux/sched/mm.h>
 #include <linux/uuid.h>
 
 #include "volume.h"
@@ -22,8 +23,9 @@ static const struct {
 	{ -ENOENT,	"no such shadow copy" },
 	{ -EBUSY,	"in use, or the origin is not suspended" },
 	{ -EPERM,	"the shadow copy is locked" },
-	{ -EALREADY,	"already under way" },
+	{ -EALREADY,	"already done or under way" },
 	{ -EEXIST,	"exists already" },
+	{ -ENODATA,	"no exempt runs of that copy are being loaded: begin first" },
 	{ -EROFS,	"the diff area can't be written any more" },
 	{ -ENOSPC,	"the diff area is full" },
 	{ -ENOMEM,	"out of memory" },
@@ -115,14 +117,19 @@ static int do_delete(struct request *q)
 	u32 id;
 	int r = 0;
 
-	for (i = 0; !r && i < q->argc; i++)
+	mutex_lock(&q->v->meta);
+	for (i = 0; !r && i < q->argc; i++) {
 		r = parse_id(q->argv[i], &id);
+		if (!r)
+			r = dms_shadow_may_delete(q->v, id);
+	}
 	for (i = 0; !r && i < q->argc; i++) {
 		parse_id(q->argv[i], &id);
-		mutex_lock(&q->v->meta);
 		r = dms_shadow_delete(q->v, id);
-		mutex_unlock(&q->v->meta);
+		if (r == -ENOENT)	/* named twice */
+			r = 0;
 	}
+	mutex_unlock(&q->v->meta);
 	return r;
 }
 
@@ -384,14 +391,15 @@ static int do_fingerprint(struct request *q)
 {
 	u64 blocks[DMS_EXTRA_PRINTS];
 	unsigned int i;
+	int r;
 
 	for (i = 0; i < q->argc; i++)
 		if (kstrtou64(q->argv[i], 10, &blocks[i]))
 			return -EINVAL;
 	mutex_lock(&q->v->back_mutex);
-	dms_area_set_prints(q->v, blocks, q->argc);
+	r = dms_area_set_prints(q->v, blocks, q->argc);
 	mutex_unlock(&q->v->back_mutex);
-	return 0;
+	return r;
 }
 
 static int do_checkpoint(struct request *q)
@@ -432,7 +440,7 @@ int dms_message(struct dms_volume *v, unsigned int argc, char **argv,
 	struct request q = {
 		.v = v, .argc = argc - 1, .argv = argv + 1, .result = result, .maxlen = maxlen,
 	};
-	unsigned int i, k;
+	unsigned int i, k, noio;
 	int r;
 
 	for (i = 0; i < ARRAY_SIZE(messages); i++)
@@ -446,7 +454,10 @@ int dms_message(struct dms_volume *v, unsigned int argc, char **argv,
 		DMERR("%s: message '%s': wrong number of arguments", v->name, argv[0]);
 		return -EINVAL;
 	}
+	/* The origin may be suspended with a file system frozen on it. */
+	noio = memalloc_noio_save();
 	r = messages[i].fn(&q);
+	memalloc_noio_restore(noio);
 	if (r < 0) {
 		for (k = 0; k < ARRAY_SIZE(reasons) - 1; k++)
 			if (reasons[k].error == r)

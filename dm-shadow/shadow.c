@@ -132,6 +132,17 @@ static bool add_delete(struct dms_op *op, struct dms_journal_block *j)
 	return dms_journal_add_delete(j, op->id);
 }
 
+static bool find_uuid(struct dms_volume *v, const u8 *uuid)
+{
+	struct dms_copies *c = copies_of(v);
+	u32 i;
+
+	for (i = 0; i < c->nr; i++)
+		if (!memcmp(c->shadow[i]->info.uuid, uuid, sizeof(c->shadow[i]->info.uuid)))
+			return true;
+	return false;
+}
+
 int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 {
 	struct dms_op op = { .add = add_shadow, .info = info };
@@ -146,8 +157,10 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 		return -EROFS;
 	if (v->merge_shadow)
 		return -EALREADY;
-	if (v->epoch == U32_MAX)
+	if (v->epoch >= U32_MAX - 1)
 		return -EOVERFLOW;
+	if (find_uuid(v, info->uuid))
+		return -EEXIST;
 	ktime_get_real_ts64(&now);
 	info->id = v->epoch + 1;
 	info->created = now.tv_sec;
@@ -156,7 +169,15 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 
 	saved = dms_bits_create(v->origin_chunks);
 	s = dms_shadow_alloc(v, info);
-	r = saved && s ? dms_saver_commit(v, &op) : -ENOMEM;
+	r = saved && s ? 0 : -ENOMEM;
+	/*
+	 * What the origin's cache holds belongs to the copy: it must not read
+	 * otherwise after a power cut.
+	 */
+	if (!r)
+		r = dms_io_flush(v->origin);
+	if (!r)
+		r = dms_saver_commit(v, &op);
 	if (r)
 		goto bad;
 	v->epoch = info->id;
@@ -238,7 +259,12 @@ static int delete(struct dms_volume *v, struct dms_shadow *s)
 	return 0;
 }
 
-int dms_shadow_delete(struct dms_volume *v, u32 id)
+static bool is_locked(const struct dms_shadow *s)
+{
+	return s->info.locked_until > ktime_get_real_seconds();
+}
+
+int dms_shadow_may_delete(struct dms_volume *v, u32 id)
 {
 	struct dms_shadow *s = dms_shadow_find(v, id);
 
@@ -246,9 +272,14 @@ int dms_shadow_delete(struct dms_volume *v, u32 id)
 		return -ENOENT;
 	if (s->opens || v->merge_shadow == id)
 		return -EBUSY;
-	if (s->info.locked_until > ktime_get_real_seconds())
-		return -EPERM;
-	return delete(v, s);
+	return is_locked(s) ? -EPERM : 0;
+}
+
+int dms_shadow_delete(struct dms_volume *v, u32 id)
+{
+	int r = dms_shadow_may_delete(v, id);
+
+	return r ? r : delete(v, dms_shadow_find(v, id));
 }
 
 int dms_shadow_drop(struct dms_volume *v)
@@ -263,7 +294,7 @@ int dms_shadow_drop(struct dms_volume *v)
 
 		if (s->info.id == v->merge_shadow)
 			continue;
-		if (s->info.locked_until <= ktime_get_real_seconds()) {
+		if (!is_locked(s)) {
 			victim = s;
 			break;
 		}
@@ -336,8 +367,9 @@ int dms_exempt_begin(struct dms_volume *v, u32 id)
 
 	if (!s)
 		return -ENOENT;
-	if (v->exempt_load)
+	if (v->exempt_load && dms_shadow_find(v, v->exempt_load->id))
 		return -EALREADY;
+	dms_exempt_abort(v);		/* of a copy that has gone */
 	if (s->info.flags & (DMS_SHADOW_EXEMPT | DMS_SHADOW_INVALID))
 		return -EEXIST;
 	l = kzalloc(sizeof(*l), GFP_KERNEL);
@@ -360,8 +392,10 @@ int dms_exempt_run(struct dms_volume *v, u32 id, u64 chunk, u64 count)
 	struct dms_shadow *s = dms_shadow_find(v, id);
 	int r;
 
-	if (!l || l->id != id || !s)
+	if (!s)
 		return -ENOENT;
+	if (!l || l->id != id)
+		return -ENODATA;
 	if (!count || chunk < l->next || chunk >= s->chunks || count > s->chunks - chunk)
 		return -ERANGE;
 	l->next = chunk + count;
@@ -416,8 +450,10 @@ int dms_exempt_end(struct dms_volume *v, u32 id)
 	struct dms_shadow_info *info;
 	int r;
 
-	if (!l || l->id != id || !s)
+	if (!s)
 		return -ENOENT;
+	if (!l || l->id != id)
+		return -ENODATA;
 	info = kmemdup(&s->info, sizeof(*info), GFP_KERNEL);
 	if (!info)
 		return -ENOMEM;
@@ -435,17 +471,25 @@ int dms_exempt_end(struct dms_volume *v, u32 id)
 	v->override = NULL;
 	if (r)
 		goto out;
+	/* Reads of these chunks on their way to the origin end first (I3). */
+	mutex_lock(&v->meta);
+	if (s->dead) {
+		dms_tree_gone(v, &info->exempt);
+		mutex_unlock(&v->meta);
+		r = -ENOENT;
+		goto out;
+	}
 	s->info.exempt = info->exempt;
 	s->info.exempt_chunks = info->exempt_chunks;
 	/* Readers that see the flag see the tree. */
-	smp_store_release(&s->info.flags, info->flags);
+	smp_store_release(&s->info.flags, s->info.flags | DMS_SHADOW_EXEMPT);
 	if (v->saved_before && id == v->epoch) {
-		/* Reads of these chunks on their way to the origin end first (I3). */
 		synchronize_srcu(&v->srcu);
 		r = set_exempt_bits(v, &info->exempt);
 		dms_bits_destroy(v->saved_before);
 		v->saved_before = NULL;
 	}
+	mutex_unlock(&v->meta);
 out:
 	kfree(info);
 	dms_exempt_abort(v);

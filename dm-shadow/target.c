@@ -121,6 +121,11 @@ static int origin_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	r = parse_options(ti, &as, t);
 	if (r)
 		goto bad;
+	if (ti->len > bdev_nr_sectors(t->origin->bdev)) {
+		ti->error = "Longer than the origin device";
+		r = -EINVAL;
+		goto bad;
+	}
 	c.md = dm_table_get_md(ti->table);
 	c.origin = t->origin->bdev;
 	c.area = t->area->bdev;

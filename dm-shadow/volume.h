@@ -353,6 +353,8 @@ void dms_stream_destroy(struct dms_source *s);
 struct dms_shadow *dms_shadow_find(struct dms_volume *v, u32 id);
 /* Take a copy; the origin is suspended.  Fills in id, times and size of @info. */
 int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info);
+/* 0, or why dms_shadow_delete() would refuse. */
+int dms_shadow_may_delete(struct dms_volume *v, u32 id);
 int dms_shadow_delete(struct dms_volume *v, u32 id);
 /* Make @info, of an existing copy, durable and then current: flags, lock, attributes. */
 int dms_shadow_update(struct dms_volume *v, const struct dms_shadow_info *info);
@@ -414,8 +416,8 @@ void dms_area_close(struct dms_volume *v);
 void dms_area_free(struct dms_volume *v);
 /* Use what the diff device has grown by; under v->back_mutex. */
 int dms_area_resize(struct dms_volume *v);
-/* Sample the usual blocks and @extra; under v->back_mutex. */
-void dms_area_set_prints(struct dms_volume *v, const u64 *extra, u32 nr);
+/* Sample the usual blocks and @extra; under v->back_mutex.  0 or -ERANGE. */
+int dms_area_set_prints(struct dms_volume *v, const u64 *extra, u32 nr);
 
 /* --- replay.c --- */
 
@@ -435,6 +437,8 @@ void dms_background_wake(struct dms_volume *v);
 int dms_checkpoint(struct dms_volume *v, u32 flags);
 /* The same during replay: no saver yet; replay shall go on at @sequence. */
 int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
+/* The area could not be written: try to leave a mark there that its copies are lost. */
+void dms_mark_lost(struct dms_volume *v);
 /* @blocks consecutive blocks for metadata, live at once; 0: no such space. */
 u64 dms_meta_alloc(struct dms_volume *v, u32 blocks);
 void dms_meta_free(struct dms_volume *v, u64 block, u32 blocks);
