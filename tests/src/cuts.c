@@ -73,6 +73,7 @@ static u8 *flushed;				/* all up to the last flush */
 static u8 *image;				/* what the cut leaves */
 static u8 *buf;				/* a piece */
 static struct dm_node origin_node, copy_node;
+static int copy_fd = -1;
 static struct rng chance;
 static u64 cut_at;
 static u32 made, went_on, copies_checked;
@@ -93,6 +94,8 @@ static bool drops;				/* there was a limit */
 
 static void leave(void)
 {
+	if (copy_fd >= 0)
+		close(copy_fd);
 	dm_drop(&copy_node);
 	dm_drop(&origin_node);
 }
@@ -242,7 +245,7 @@ static void check_copy(u32 n)
 	const void *found = NULL;
 	char params[256], text[32];
 	u64 at;
-	int fd, rc;
+	int rc;
 
 	if (c->before && !fates[n].exempting)
 		map = c->before;
@@ -250,17 +253,22 @@ static void check_copy(u32 n)
 	rc = dm_make(&copy_node, COPY, origin_sectors, "shadow", params);
 	if (rc)
 		bad("is listed but can't be opened", c->id);
-	fd = open_device(copy_node.path, O_RDONLY);
-	at = differs(fd, c->id, map, &found);
+	copy_fd = open_device(copy_node.path, O_RDONLY);
+	at = differs(copy_fd, c->id, map, &found);
 	if (at < origin_sectors && c->before && fates[n].exempting && !fates[n].exempted) {
+		printf("copy %u with its exempt runs differs at sector %llu\n", c->id,
+		       (unsigned long long)at);
 		map = c->before;
-		at = differs(fd, c->id, map, &found);
+		at = differs(copy_fd, c->id, map, &found);
 	}
 	if (at < origin_sectors) {
-		snprintf(text, sizeof(text), "write %u", map[at]);
+		snprintf(text, sizeof(text), "write %u%s", map[at],
+			 !c->before ? "" : fates[n].exempted ? " (exempt runs loaded)" :
+			 fates[n].exempting ? " (exempt runs perhaps)" : " (exempt runs not yet)");
 		wrong("copy", c->id, at, text, found);
 	}
-	close(fd);
+	close(copy_fd);
+	copy_fd = -1;
 	rc = dm_drop(&copy_node);
 	if (rc)
 		bad(strerror(-rc), c->id);
