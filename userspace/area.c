@@ -291,8 +291,7 @@ static int write_zeros(struct formatter *f, u64 offset, u64 size)
 static u32 seal(struct formatter *f, u64 addr, u16 type, u32 count)
 {
 	struct dms_header h = {
-		.block = addr, .generation = f->super.generation,
-		.sequence = f->super.sequence, .type = type, .count = count,
+		.block = addr, .generation = f->super.generation, .type = type, .count = count,
 	};
 
 	return dms_block_seal(f->block, &h, f->super.uuid);
@@ -386,10 +385,11 @@ static int write_area(struct formatter *f)
 		r = write_root(f);
 	if (!r)
 		r = sync_area(f);
+	/* Odd sequences are B's: the kernel goes on with 2 in A, the older. */
 	if (!r)
-		r = write_super(f, DMS_SUPER_B_BLOCK, 0);
+		r = write_super(f, DMS_SUPER_A_BLOCK, 0);
 	if (!r)
-		r = write_super(f, DMS_SUPER_A_BLOCK, 1);
+		r = write_super(f, DMS_SUPER_B_BLOCK, 1);
 	if (!r)
 		r = sync_area(f);
 	return r;

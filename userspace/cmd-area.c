@@ -336,6 +336,18 @@ static void print_finding(void *context, const struct check_finding *f)
 	emit_close(e);
 }
 
+static void print_short(const struct check_summary *s)
+{
+	printf("%s: %" PRIu32 " copies, %" PRIu64 " saved chunks, %" PRIu64 " of %" PRIu64
+	       " area chunks used", s->damage ? "damaged" : "sound", s->copies,
+	       (uint64_t)s->saved_chunks, (uint64_t)s->used_chunks, (uint64_t)s->area_chunks);
+	if (s->journal_blocks)
+		printf(", %" PRIu64 " journal blocks to replay", (uint64_t)s->journal_blocks);
+	if (s->verified_blocks)
+		printf(", %" PRIu64 " blocks of data verified", (uint64_t)s->verified_blocks);
+	putchar('\n');
+}
+
 static void print_summary(struct emit *e, const struct check_summary *s)
 {
 	const struct {
@@ -390,12 +402,16 @@ static int run_check(const struct request *r)
 	rc = check_area(path, &params, &info, &sum);
 	if (e.json)
 		emit_close(&e);
-	print_summary(&e, &sum);
+	if (e.json)
+		print_summary(&e, &sum);
+	else if (!rc)
+		print_short(&sum);
 	emit_end(&e);
 	if (rc)
 		return refuse(-rc, "%s: %s", path, strerror(-rc));
 	if (sum.damage)
-		return refuse(EUCLEAN, "%s: %" PRIu64 " damages found", path, (uint64_t)sum.damage);
+		return refuse(EUCLEAN, "%s: is damaged in %" PRIu64 " places", path,
+			      (uint64_t)sum.damage);
 	return 0;
 }
 

@@ -152,6 +152,18 @@ static bool same_super(const struct dms_super *a, const struct dms_super *b)
 	return !memcmp(x, y, sizeof(x));
 }
 
+/* That and no more is damaged then. */
+static void lose_super(struct device *d, u64 addr)
+{
+	struct check_summary sum;
+	struct seen seen = { .print = false };
+
+	block_at(d, addr)[1000] ^= 1;
+	expect(!run_check(d, true, &seen, &sum));
+	expect(sum.damage == 1 && seen.block == addr);
+	block_at(d, addr)[1000] ^= 1;
+}
+
 static void test_format(void)
 {
 	struct area_params p;
@@ -182,6 +194,9 @@ static void test_format(void)
 			expect(s.area_blocks % cb == 0 && s.area_blocks * 4096 <= sizes[i]);
 			expect(s.journal_block % cb == 0 && s.journal_blocks % cb == 0);
 			expect_clean(&d);
+			doing = "doing without a superblock";
+			lose_super(&d, DMS_SUPER_A_BLOCK);
+			lose_super(&d, DMS_SUPER_B_BLOCK);
 			device_close(&d);
 		}
 	}
@@ -258,10 +273,10 @@ static void test_probe(void)
 	expect(area_read_copies(d.path, &copies) == -ENODEV);
 
 	expect(!area_format(d.fd, &p, &s));
-	super_set(&d, DMS_SUPER_A_BLOCK, incompat, 0x80000000);
+	super_set(&d, DMS_SUPER_B_BLOCK, incompat, 0x80000000);
 	expect(state_of(&d) == AREA_FEATURES);
 	expect(!area_format(d.fd, &p, &s));
-	super_set(&d, DMS_SUPER_A_BLOCK, version, DMS_FORMAT_VERSION + 1 + (DMS_BLOCK_SUPER << 16));
+	super_set(&d, DMS_SUPER_B_BLOCK, version, DMS_FORMAT_VERSION + 1 + (DMS_BLOCK_SUPER << 16));
 	expect(state_of(&d) == AREA_VERSION);
 	expect(area_read_copies(d.path, &copies) == -EPROTONOSUPPORT);
 	expect(!area_format(d.fd, &p, &s));
