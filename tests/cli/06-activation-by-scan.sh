@@ -1,0 +1,105 @@
+#!/bin/bash
+# Proves that activate finds volumes and their diff areas by what is on them,
+# whatever the devices are called now, and those in files by their paths; that a
+# volume written meanwhile makes its copies suspect until they are trusted; and
+# that what is missing or ambiguous is said.
+# timeout: 400
+# dmesg: was written|suspect|changed
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/cli.sh"
+requires mkfs.ext4
+truncate -s 32M o1 o2 o3
+truncate -s 16M a1
+need_module loop
+cleanup rm -f o1 o2 o3 a1
+cleanup cli_cleanup
+o1='' o2='' o3='' a1=''
+
+# up NAME...: the file NAME as a loop device, whose path goes to the variable
+up()
+{
+	local f
+
+	for f; do
+		printf -v "$f" %s "$(losetup --show -f "$f")"
+	done
+}
+
+down()
+{
+	losetup -d "$@"
+}
+
+up o1 a1
+make_ntfs "$o1"
+shadowctl attach "$o1" "$a1" --name vol-one >/dev/null
+exits 0 shadowctl create vol-one
+shadowctl deactivate --all
+down "$o1" "$a1"
+
+# Other names, other order; the name of the node stays
+up o3 a1 o2 o1
+expect /dev/mapper/vol-one "$(shadowctl activate)" "activated"
+expect "$o1" "$(json 'j["volumes"][0]["origin"]' status)" "origin"
+expect /dev/mapper/vol-one "$(shadowctl activate)" "activated again"
+expect valid "$(json 'j["state"]' show vol-one@1)" "state"
+exits 0 shadowctl deactivate vol-one
+for spec in vol-one "$o1" "$a1"; do
+	expect /dev/mapper/vol-one "$(shadowctl activate "$spec")" "activated as $spec"
+	exits 0 shadowctl deactivate vol-one
+done
+exits 4 shadowctl activate "$o2"
+says 'no diff area'
+
+# Volume gone; two that look like it
+down "$o1"
+exits 4 shadowctl activate
+says 'is not there'
+up o1
+cp o1 o2
+down "$o2"
+up o2
+exits 5 shadowctl activate
+says 'both look like'
+down "$o2"
+: >o2
+truncate -s 32M o2
+# Shorter than recorded
+down "$o1"
+truncate -s 31M o1
+up o1
+exits 4 shadowctl activate
+down "$o1"
+truncate -s 32M o1
+up o1
+
+# In use
+mkdir m
+need_module fuse
+ntfs-3g "$o1" m
+exits 5 shadowctl activate
+says 'mounted on'
+# Written meanwhile
+head -c 100000 /dev/urandom >m/file
+retry umount m
+exits 0 shadowctl activate
+says 'suspect'
+expect suspect "$(json 'j["state"]' show vol-one@1)" "state"
+exits 0 shadowctl list
+says 'suspect'
+exits 0 shadowctl activate --trust
+expect valid "$(json 'j["state"]' show vol-one@1)" "state"
+shadowctl detach --delete-copies --force vol-one
+
+# In a file, with a name that wants care
+file=$PWD/$'a file\n'"with 'a\" name"
+shadowctl attach "$o1" "$file" --size 8M --name vol-file >/dev/null 2>&1
+cleanup rm -f "$file"
+exits 0 shadowctl create vol-file
+shadowctl deactivate --all
+expect 0 "$(losetup -a | grep -c "with 'a" || true)" "loop devices of the file"
+expect /dev/mapper/vol-file "$(shadowctl activate)" "activated"
+expect 1 "$(json 'len(j["copies"])' list)" "copies"
+exits 0 shadowctl detach --delete-copies --force vol-file
+expect "" "$(shadowctl activate)" "activated after detach"
+down "$o1" "$o3" "$a1"
