@@ -114,8 +114,8 @@ static void check_many(const struct dms_tree *t, u64 chunk, u32 length)
 	struct dms_exception e;
 	u32 got;
 
-	for (u32 tag = 1; tag <= 2 * MANY + 2; tag += rnd_range(1, 20)) {
-		u32 expect = tag + tag % 2;	/* the even ones are saved */
+	for (u32 tag = 0; tag <= 2 * MANY + 2; tag += rnd_range(1, 20)) {
+		u32 expect = tag ? tag + tag % 2 : 2;	/* the even ones are saved */
 		u64 c = chunk + rnd_below(length);
 
 		CHECK_EQ(dms_tree_find(&store.source, t, c, tag, 1, &e, csums),
@@ -125,12 +125,15 @@ static void check_many(const struct dms_tree *t, u64 chunk, u32 length)
 			CHECK_EQ(e.where, 1000ULL * expect + c - chunk);
 			CHECK(csums_right(csums, e.where, 1));
 		}
-		CHECK_EQ(dms_tree_is_home(&store.source, t, c, tag), tag % 3 == 0 && tag <= 2 * MANY);
+		CHECK_EQ(dms_tree_is_home(&store.source, t, c, tag),
+			 tag && tag % 3 == 0 && tag <= 2 * MANY);
 	}
 	CHECK_EQ(dms_tree_max_tag(&store.source, t, chunk, &got), 0);
 	CHECK_EQ(got, 2 * MANY);
-	CHECK_EQ(dms_tree_find(&store.source, t, chunk - 1, 1, 5, &e, csums), 0);
-	CHECK_EQ(e.length, 1);
+	if (chunk) {
+		CHECK_EQ(dms_tree_find(&store.source, t, chunk - 1, 1, 5, &e, csums), 0);
+		CHECK_EQ(e.length, 1);
+	}
 }
 
 static void many_add(struct dms_builder *b, struct dms_exception *e, __le32 *csums)
@@ -157,12 +160,17 @@ static void ignore_drop(void *context, area_chunk_t first __always_unused, u32 l
 
 static void test_many_tags(void)
 {
-	static const u32 lengths[] = { 1, 3, 40 };
+	/* Where nothing is before the first position, too. */
+	static const struct {
+		u64 chunk;
+		u32 length;
+	} samples[] = { { 99, 1 }, { 0, 1 }, { 99, 3 }, { 0, 40 } };
 	static __le32 csums[100 * 16];
 	static u32 epochs[2 * MANY];
 
-	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
-		struct dms_exception e = { .chunk = 99, .length = lengths[i] };
+	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
+		u32 length = samples[i].length;
+		struct dms_exception e = { .chunk = samples[i].chunk, .length = length };
 		struct dms_merge_spec spec = { .source = &store.source, .nr_trees = 1,
 					       .drop = ignore_drop };
 		struct dms_builder *b;
@@ -176,7 +184,7 @@ static void test_many_tags(void)
 		many_add(b, &e, csums);
 		CHECK_EQ(dms_builder_finish(b, &t), 0);
 		dms_builder_destroy(b);
-		check_many(&t, 99, lengths[i]);
+		check_many(&t, samples[i].chunk, length);
 		check_walk(&t, DMS_RESERVED_BLOCKS);
 
 		/* Every other copy is deleted. */
@@ -198,8 +206,8 @@ static void test_many_tags(void)
 			nr += e.length;
 		}
 		dms_merger_destroy(m);
-		CHECK_EQ(nr, MANY / 2 * lengths[i]);
-		CHECK_EQ(dropped, MANY / 2 * lengths[i]);
+		CHECK_EQ(nr, MANY / 2 * length);
+		CHECK_EQ(dropped, MANY / 2 * length);
 	}
 }
 
