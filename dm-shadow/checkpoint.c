@@ -23,7 +23,7 @@
  * tree drops is only remembered until it is complete, then freed with the old
  * trees by the checkpoint that puts the new one in their place.
  *
- * Locking: v->back_mutex over all of this.  v->meta only to look at the copies.
+ * Locking: v->back_mutex over all of this.  v->meta is never waited for.
  */
 #include "volume.h"
 
@@ -275,13 +275,15 @@ static int write_shadows(struct dms_volume *v)
 	void *buf = NULL;
 	u64 block = 0;
 	u32 nr, i;
-	int r = -ENOMEM;
+	int r = -ENOMEM, idx;
 
 	info = kmalloc(sizeof(*info), GFP_NOIO);
 	if (!info)
 		return -ENOMEM;
-	mutex_lock(&v->meta);
-	c = rcu_dereference_protected(v->copies, lockdep_is_held(&v->meta));
+	/* Cleared first: who changes something from here on sets it again. */
+	WRITE_ONCE(v->shadows_dirty, false);
+	idx = srcu_read_lock(&v->srcu);
+	c = srcu_dereference(v->copies, &v->srcu);
 	nr = c->nr;
 	refs = __vmalloc(array_size(max(nr, 1U), sizeof(*refs)), GFP_NOIO | __GFP_ZERO);
 	buf = __vmalloc(array_size(max(nr, 1U), DMS_BLOCK_SIZE), GFP_NOIO | __GFP_ZERO);
@@ -298,7 +300,9 @@ static int write_shadows(struct dms_volume *v)
 		};
 		void *p = buf + i * DMS_BLOCK_SIZE;
 
+		spin_lock(&v->info_lock);
 		*info = c->shadow[i]->info;
+		spin_unlock(&v->info_lock);
 		if (v->override && v->override->id == info->id)
 			*info = *v->override;
 		if (v->invalidate_all)
@@ -308,11 +312,12 @@ static int write_shadows(struct dms_volume *v)
 		refs[i].crc = cpu_to_le32(dms_block_seal(p, &h, v->super.uuid));
 		refs[i].block = cpu_to_le64(block + i);
 	}
-	v->shadows_dirty = r;
-	mutex_unlock(&v->meta);
+	srcu_read_unlock(&v->srcu, idx);
 	if (!r && nr)
 		r = dms_io_write(v->area, block, nr, buf, 0);
-	if (!r) {
+	if (r) {
+		WRITE_ONCE(v->shadows_dirty, true);
+	} else {
 		dms_meta_free(v, v->shadows_block, v->shadows_blocks);
 		v->shadows_block = block;
 		v->shadows_blocks = nr;
@@ -342,6 +347,10 @@ static int write_bitmap(struct dms_volume *v)
 			.type = DMS_BLOCK_BITMAP, .count = DMS_PAYLOAD_SIZE,
 		};
 
+		if (v->is_volatile) {	/* only for the account of what is freed */
+			dms_alloc_block(v->alloc, pair, block);
+			continue;
+		}
 		/* Beside its predecessor: that one stays until the superblock. */
 		change_bit(pair, v->slots);
 		h.block = v->super.bitmap_block + 2 * pair + test_bit(pair, v->slots);
@@ -443,7 +452,7 @@ static int write_all(struct dms_volume *v, const struct dms_trees *trees, u64 re
 	int r = 0;
 
 	if (v->is_volatile)
-		return 0;
+		return write_bitmap(v);
 	if (v->shadows_dirty)
 		r = write_shadows(v);
 	if (r)
@@ -476,13 +485,13 @@ static void free_dead(struct dms_volume *v)
 {
 	struct dms_shadow *s, *n;
 
-	mutex_lock(&v->meta);
+	spin_lock(&v->info_lock);
 	list_for_each_entry_safe(s, n, &v->dead, dead_list)
 		if (!s->opens) {
 			list_del(&s->dead_list);
 			kfree(s);
 		}
-	mutex_unlock(&v->meta);
+	spin_unlock(&v->info_lock);
 }
 
 /* Steps 2 to 5 with @new as the list of trees; takes it over. */
@@ -640,15 +649,16 @@ static u32 *live_epochs(struct dms_volume *v, u32 *nr)
 {
 	struct dms_copies *c;
 	u32 *epochs, i;
+	int idx;
 
-	mutex_lock(&v->meta);
-	c = rcu_dereference_protected(v->copies, lockdep_is_held(&v->meta));
+	idx = srcu_read_lock(&v->srcu);
+	c = srcu_dereference(v->copies, &v->srcu);
 	epochs = __vmalloc(array_size(c->nr + 1, sizeof(u32)), GFP_NOIO);
 	*nr = 0;
 	for (i = 0; epochs && i < c->nr; i++)
 		if (dms_shadow_valid(c->shadow[i]) || c->shadow[i]->info.id == v->merge_shadow)
 			epochs[(*nr)++] = c->shadow[i]->info.id;
-	mutex_unlock(&v->meta);
+	srcu_read_unlock(&v->srcu, idx);
 	return epochs;
 }
 
@@ -808,7 +818,9 @@ static void make_room(struct dms_volume *v)
 		invalidate_all(v);
 		goto retry;
 	}
-	mutex_lock(&v->meta);
+	/* Its holder may wait for a checkpoint: the saver asks again. */
+	if (!mutex_trylock(&v->meta))
+		return;
 	r = dms_shadow_drop(v);
 	mutex_unlock(&v->meta);
 	if (!r)
@@ -855,7 +867,6 @@ static void background(struct work_struct *work)
 	if (v->mode != DMS_MODE_RW) {
 		dms_mark_lost(v);
 		dms_saver_wake(v);
-		dms_merge_step(v);
 		goto out;
 	}
 	if (checkpoint_if_due(v))
@@ -869,7 +880,6 @@ static void background(struct work_struct *work)
 	if (from < trees->nr && v->mode == DMS_MODE_RW)
 		join_trees(v, from);
 	low_space(v);
-	dms_merge_step(v);
 out:
 	mutex_unlock(&v->back_mutex);
 }

@@ -554,11 +554,18 @@ static bool group_add_record(struct dms_group *g, const struct dms_exception *e,
 
 static bool group_add_op(struct dms_group *g, struct dms_op *op)
 {
-	if (!op->add || g->v->is_volatile)
-		return true;
-	if (g->nr_journal && op->add(op, &g->jb))
-		return true;
-	return group_next_journal(g, 0) && op->add(op, &g->jb);
+	u32 slots = op->home ? op->home->length : 0;
+
+	if (slots > dms_table_room(g->v->table[g->v->active]) - g->chunks) {
+		want(g->v, DMS_WANT_CHECKPOINT);
+		return false;
+	}
+	if (op->add && !g->v->is_volatile && !(g->nr_journal && op->add(op, &g->jb)) &&
+	    !(group_next_journal(g, op->urgent ? 0 : DMS_JOURNAL_URGENT) &&
+	      op->add(op, &g->jb)))
+		return false;
+	g->chunks += slots;
+	return true;
 }
 
 /* One run of @save, from chunk number @index on, of one kind.  0: no room of some sort. */
@@ -715,11 +722,10 @@ static void start_group(struct dms_volume *v)
 	g->blocks_hint = 0;
 	atomic_set(&g->remaining, 1);
 	spin_lock_irq(&v->lock);
-	list_for_each_entry_safe(op, on, &v->ops, list) {
-		if (!group_add_op(g, op))
-			break;
-		list_move_tail(&op->list, &g->ops);
-	}
+	/* One that needs a checkpoint must not hold up the checkpoint's own. */
+	list_for_each_entry_safe(op, on, &v->ops, list)
+		if (group_add_op(g, op))
+			list_move_tail(&op->list, &g->ops);
 	spin_unlock_irq(&v->lock);
 	list_for_each_entry(save, &v->ready, list)
 		g->blocks_hint += save->blocks;

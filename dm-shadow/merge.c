@@ -4,7 +4,7 @@
  *
  * From the first instant the origin reads as the copy: a chunk is *home* when
  * the origin itself holds what should be read there; until then reads look the
- * copy up (map.c).  The background brings chunks home in ascending order, and
+ * copy up (map.c).  The work item below brings chunks home in ascending order, and
  * those that detained writes wait for before others:
  *
  *   1. other copies that need the origin's present content get it saved, in
@@ -32,8 +32,7 @@
  * the next activation.
  *
  * Locking: v->merge_shadow is set under v->meta with the origin suspended, and
- * cleared by the background, which holds v->back_mutex in all of this.  The
- * cursor is written by the background alone.
+ * cleared by the merge's work item, which alone moves the cursor.
  */
 #include <linux/blkdev.h>
 
@@ -105,7 +104,7 @@ void dms_merge_want(struct dms_volume *v, u64 first, u64 last)
 		v->nr_wanted++;
 	}
 	spin_unlock_irqrestore(&v->home_lock, flags);
-	dms_background_wake(v);
+	dms_merge_wake(v);
 }
 
 /* --- bringing home --- */
@@ -122,9 +121,8 @@ static bool add_home(struct dms_op *op, struct dms_journal_block *j)
 
 static void apply_home(struct dms_volume *v, struct dms_op *op)
 {
-	/* Without room it stays out of the table; the journal has it until a
-	 * checkpoint, which the merge asks for first (see record_home()). */
-	dms_table_add(v->table[v->active], op->home, NULL);
+	/* Room was seen to before the record was made. */
+	WARN_ON_ONCE(!dms_table_add(v->table[v->active], op->home, NULL));
 }
 
 /*
@@ -204,11 +202,6 @@ static int record_home(struct dms_volume *v, u64 first, u64 last)
 		if (!e.length) {
 			first++;
 			continue;
-		}
-		if (dms_table_room(v->table[v->active]) < 2 * HOME_RUN) {
-			r = dms_checkpoint(v, 0);
-			if (r && READ_ONCE(v->mode) == DMS_MODE_RW)
-				return r;
 		}
 		r = record(v, &op);
 		if (r)
@@ -379,15 +372,21 @@ static void finish(struct dms_volume *v)
 	dms_volume_event(v);
 }
 
-/* A step of the background: some work, then back to look at what else is due. */
-void dms_merge_step(struct dms_volume *v)
+void dms_merge_wake(struct dms_volume *v)
 {
+	if (!READ_ONCE(v->closing))
+		queue_work(v->merge_wq, &v->merge_work);
+}
+
+static void merge(struct work_struct *work)
+{
+	struct dms_volume *v = container_of(work, struct dms_volume, merge_work);
 	__le32 *csums;
 	u64 first, last;
 	void *buf;
 	int r = 0;
 
-	if (!v->merge_shadow || v->merge_stuck)
+	if (!v->merge_shadow || v->merge_stuck || READ_ONCE(v->closing))
 		return;
 	buf = __vmalloc(RUN_BLOCKS * DMS_BLOCK_SIZE, GFP_NOIO);
 	csums = kmalloc_array(RUN_BLOCKS, sizeof(*csums), GFP_NOIO);
@@ -412,7 +411,21 @@ void dms_merge_step(struct dms_volume *v)
 	}
 	dms_saver_wake(v);
 	if (!v->merge_stuck)
-		dms_background_wake(v);
+		dms_merge_wake(v);
+}
+
+int dms_merge_init(struct dms_volume *v)
+{
+	INIT_WORK(&v->merge_work, merge);
+	v->merge_wq = alloc_workqueue("dm-shadow-merge", WQ_MEM_RECLAIM | WQ_UNBOUND, 1);
+	return v->merge_wq ? 0 : -ENOMEM;
+}
+
+/* Tolerates a half-made one. */
+void dms_merge_exit(struct dms_volume *v)
+{
+	if (v->merge_wq)
+		destroy_workqueue(v->merge_wq);
 }
 
 int dms_merge_start(struct dms_volume *v, u32 id)
@@ -449,6 +462,6 @@ int dms_merge_start(struct dms_volume *v, u32 id)
 	set_cursor(v, 0);
 	/* Nothing is in flight on the suspended origin. */
 	smp_store_release(&v->merge_shadow, id);
-	dms_background_wake(v);
+	dms_merge_wake(v);
 	return 0;
 }

@@ -272,17 +272,23 @@ static int do_list(struct request *q)
 	struct dms_volume *v = q->v;
 	unsigned int sz = 0, maxlen = q->maxlen;
 	char *result = q->result;
+	int idx;
+	struct dms_shadow_info *s;
 	struct dms_copies *c;
 	u32 i, k, only = 0;
 
 	if (q->argc && parse_id(q->argv[0], &only))
 		return -EINVAL;
 	result[0] = 0;
-	mutex_lock(&v->meta);
-	c = rcu_dereference_protected(v->copies, lockdep_is_held(&v->meta));
+	s = kmalloc(sizeof(*s), GFP_KERNEL);
+	if (!s)
+		return -ENOMEM;
+	idx = srcu_read_lock(&v->srcu);
+	c = srcu_dereference(v->copies, &v->srcu);
 	for (i = 0; i < c->nr; i++) {
-		const struct dms_shadow_info *s = &c->shadow[i]->info;
-
+		spin_lock(&v->info_lock);
+		*s = c->shadow[i]->info;
+		spin_unlock(&v->info_lock);
 		if (only && s->id != only)
 			continue;
 		DMEMIT("%s%u %pUb %pUb %u %llu.%09u %llu ", sz ? "\n" : "", s->id, s->uuid,
@@ -301,7 +307,8 @@ static int do_list(struct request *q)
 		if (!s->attr_size)
 			DMEMIT("-");
 	}
-	mutex_unlock(&v->meta);
+	srcu_read_unlock(&v->srcu, idx);
+	kfree(s);
 	return only && !sz ? -ENOENT : 1;
 }
 

@@ -148,6 +148,7 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 	struct dms_op op = { .add = add_shadow, .info = info };
 	struct dms_bits *saved;
 	struct timespec64 now;
+	bool before_all;
 	struct dms_shadow *s;
 	int r;
 
@@ -182,7 +183,7 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 		goto bad;
 	v->epoch = info->id;
 	v->shadows_dirty = true;
-	v->before_all = !v->nr_needy;
+	before_all = !v->nr_needy;
 	r = dms_shadows_replace(v, s, NULL);
 	if (r) {
 		/* It is on disk: take it back, or it would show up later. */
@@ -191,10 +192,14 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 		dms_saver_commit(v, &undo);
 		goto bad;
 	}
-	/* The origin is suspended: nobody looks at the bits. */
+	/* The origin is suspended: nobody looks at the bits but exempt_bits(). */
+	mutex_lock(&v->bits_mutex);
 	dms_bits_destroy(v->saved_before);
 	v->saved_before = v->saved;
 	v->saved = saved;
+	v->saved_epoch = info->id;
+	v->before_all = before_all;
+	mutex_unlock(&v->bits_mutex);
 	v->exact = true;
 	return 0;
 bad:
@@ -212,10 +217,13 @@ int dms_shadow_update(struct dms_volume *v, const struct dms_shadow_info *info)
 	r = dms_saver_commit(v, &op);
 	if (r)
 		return r;
-	WRITE_ONCE(s->info.flags, info->flags);
+	spin_lock(&v->info_lock);
+	/* The exempt tree may have come meanwhile. */
+	WRITE_ONCE(s->info.flags, info->flags | (s->info.flags & DMS_SHADOW_EXEMPT));
 	s->info.locked_until = info->locked_until;
 	s->info.attr_size = info->attr_size;
 	memcpy(s->info.attr, info->attr, sizeof(info->attr));
+	spin_unlock(&v->info_lock);
 	v->shadows_dirty = true;
 	dms_shadows_recount(v);
 	return 0;
@@ -234,17 +242,21 @@ void dms_tree_gone(struct dms_volume *v, const struct dms_tree *t)
 	spin_unlock_irq(&v->lock);
 }
 
-static int delete(struct dms_volume *v, struct dms_shadow *s)
+static int delete(struct dms_volume *v, struct dms_shadow *s, bool urgent)
 {
 	struct dms_copies *c = copies_of(v);
-	struct dms_op op = { .add = add_delete, .id = s->info.id };
+	struct dms_op op = { .add = add_delete, .id = s->info.id, .urgent = urgent };
 	bool newest = c->shadow[c->nr - 1] == s;
+	struct dms_tree exempt;
 	int r;
 
 	r = dms_saver_commit(v, &op);
 	if (r)
 		return r;
+	spin_lock(&v->info_lock);
 	WRITE_ONCE(s->dead, true);
+	exempt = s->info.exempt;
+	spin_unlock(&v->info_lock);
 	r = dms_shadows_replace(v, NULL, s);
 	dms_shadows_recount(v);
 	if (r)			/* dead as it is, the list can wait for the next change */
@@ -252,9 +264,11 @@ static int delete(struct dms_volume *v, struct dms_shadow *s)
 	if (newest)
 		v->exact = false;
 	v->shadows_dirty = true;
-	dms_tree_gone(v, &s->info.exempt);
+	dms_tree_gone(v, &exempt);
 	WRITE_ONCE(v->reclaim, true);
+	spin_lock(&v->info_lock);
 	list_add(&s->dead_list, &v->dead);
+	spin_unlock(&v->info_lock);
 	dms_background_wake(v);
 	return 0;
 }
@@ -279,7 +293,7 @@ int dms_shadow_delete(struct dms_volume *v, u32 id)
 {
 	int r = dms_shadow_may_delete(v, id);
 
-	return r ? r : delete(v, dms_shadow_find(v, id));
+	return r ? r : delete(v, dms_shadow_find(v, id), false);
 }
 
 int dms_shadow_drop(struct dms_volume *v)
@@ -321,7 +335,7 @@ int dms_shadow_drop(struct dms_volume *v)
 	DMWARN("%s: diff area is full, dropping shadow copy %u", v->name, victim->info.id);
 	atomic64_inc(&v->stats.dropped);
 	dms_volume_event(v);
-	return delete(v, victim);
+	return delete(v, victim, true);
 }
 
 struct dms_shadow *dms_shadow_open(struct dms_volume *v, u32 id, char **error)
@@ -330,20 +344,22 @@ struct dms_shadow *dms_shadow_open(struct dms_volume *v, u32 id, char **error)
 
 	mutex_lock(&v->meta);
 	s = dms_shadow_find(v, id);
-	if (!s)
+	spin_lock(&v->info_lock);
+	if (!s || s->dead)
 		*error = "No such shadow copy in this diff area";
 	else
 		s->opens++;
+	spin_unlock(&v->info_lock);
 	mutex_unlock(&v->meta);
-	return s;
+	return *error ? NULL : s;
 }
 
 /* Free the dead that nobody shows any more; readers of the list have gone. */
 void dms_shadow_close(struct dms_volume *v, struct dms_shadow *s)
 {
-	mutex_lock(&v->meta);
+	spin_lock(&v->info_lock);
 	s->opens--;
-	mutex_unlock(&v->meta);
+	spin_unlock(&v->info_lock);
 }
 
 /* --- exempt runs --- */
@@ -443,6 +459,22 @@ static int set_exempt_bits(struct dms_volume *v, const struct dms_tree *tree)
 	return r;
 }
 
+static int exempt_bits(struct dms_volume *v, u32 id, const struct dms_tree *tree)
+{
+	int r = 0;
+
+	/* Reads of these chunks on their way to the origin end first (I3). */
+	synchronize_srcu(&v->srcu);
+	mutex_lock(&v->bits_mutex);
+	if (v->saved_before && id == v->saved_epoch) {
+		r = set_exempt_bits(v, tree);
+		dms_bits_destroy(v->saved_before);
+		v->saved_before = NULL;
+	}
+	mutex_unlock(&v->bits_mutex);
+	return r;
+}
+
 int dms_exempt_end(struct dms_volume *v, u32 id)
 {
 	struct dms_exempt_load *l = v->exempt_load;
@@ -471,25 +503,20 @@ int dms_exempt_end(struct dms_volume *v, u32 id)
 	v->override = NULL;
 	if (r)
 		goto out;
-	/* Reads of these chunks on their way to the origin end first (I3). */
-	mutex_lock(&v->meta);
+	spin_lock(&v->info_lock);
 	if (s->dead) {
-		dms_tree_gone(v, &info->exempt);
-		mutex_unlock(&v->meta);
 		r = -ENOENT;
-		goto out;
+	} else {
+		s->info.exempt = info->exempt;
+		s->info.exempt_chunks = info->exempt_chunks;
+		/* Readers that see the flag see the tree. */
+		smp_store_release(&s->info.flags, s->info.flags | DMS_SHADOW_EXEMPT);
 	}
-	s->info.exempt = info->exempt;
-	s->info.exempt_chunks = info->exempt_chunks;
-	/* Readers that see the flag see the tree. */
-	smp_store_release(&s->info.flags, s->info.flags | DMS_SHADOW_EXEMPT);
-	if (v->saved_before && id == v->epoch) {
-		synchronize_srcu(&v->srcu);
-		r = set_exempt_bits(v, &info->exempt);
-		dms_bits_destroy(v->saved_before);
-		v->saved_before = NULL;
-	}
-	mutex_unlock(&v->meta);
+	spin_unlock(&v->info_lock);
+	if (r)
+		dms_tree_gone(v, &info->exempt);
+	else
+		r = exempt_bits(v, id, &info->exempt);
 out:
 	kfree(info);
 	dms_exempt_abort(v);

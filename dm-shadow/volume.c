@@ -58,6 +58,7 @@ static void volume_free(struct dms_volume *v)
 	cancel_work_sync(&v->event_work);
 	dms_area_free(v);
 	dms_saver_exit(v);
+	dms_merge_exit(v);
 	dms_background_exit(v);
 	dms_readers_exit(v);
 	kfree(v);
@@ -73,7 +74,9 @@ static struct dms_volume *volume_create(const struct dms_config *c, char **error
 	if (!v)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&v->meta);
+	mutex_init(&v->bits_mutex);
 	mutex_init(&v->event_mutex);
+	spin_lock_init(&v->info_lock);
 	spin_lock_init(&v->home_lock);
 	INIT_LIST_HEAD(&v->dead);
 	INIT_LIST_HEAD(&v->gone_trees);
@@ -95,6 +98,8 @@ static struct dms_volume *volume_create(const struct dms_config *c, char **error
 	if (!r)
 		r = dms_background_init(v);
 	if (!r)
+		r = dms_merge_init(v);
+	if (!r)
 		r = dms_area_open(v, c, error);
 	if (r) {
 		volume_free(v);
@@ -105,6 +110,7 @@ static struct dms_volume *volume_create(const struct dms_config *c, char **error
 	if (v->found == DMS_FOUND_CHANGED)
 		dms_volume_event(v);
 	dms_background_wake(v);
+	dms_merge_wake(v);
 	return v;
 }
 
@@ -183,6 +189,7 @@ void dms_volume_put(struct dms_volume *v, bool origin)
 	if (!--v->users) {
 		list_del(&v->list);
 		WRITE_ONCE(v->closing, true);
+		cancel_work_sync(&v->merge_work);
 		cancel_work_sync(&v->back_work);
 		dms_area_close(v);
 		volume_free(v);
@@ -193,21 +200,21 @@ void dms_volume_put(struct dms_volume *v, bool origin)
 int dms_volume_grow_origin(struct dms_volume *v, sector_t sectors)
 {
 	u64 chunks = DIV_ROUND_UP_ULL(sectors, 1ULL << v->chunk_shift);
-	struct dms_bits *saved, *home = NULL;
+	struct dms_bits *saved;
 
 	if (sectors <= v->origin_sectors)
 		return 0;
+	if (v->merge_shadow)
+		return -EBUSY;
+	mutex_lock(&v->bits_mutex);
 	saved = dms_bits_grow(v->saved, chunks);
+	if (saved) {
+		dms_bits_destroy(v->saved);
+		v->saved = saved;
+	}
+	mutex_unlock(&v->bits_mutex);
 	if (!saved)
 		return -ENOMEM;
-	if (v->home)
-		home = dms_bits_grow(v->home, chunks);
-	dms_bits_destroy(v->saved);
-	v->saved = saved;
-	if (home) {
-		dms_bits_destroy(v->home);
-		v->home = home;
-	}
 	v->origin_sectors = sectors;
 	v->origin_chunks = chunks;
 	v->super.origin_sectors = sectors;

@@ -12,8 +12,10 @@
  *   the saver    cow.c, one work item: owns detained bios, saves under way, the
  *                journal, the active exception table; does not wait for anything
  *                that needs the background
- *   background   checkpoint.c and merge.c, one work item: trees, bitmaps on
- *                disk, superblocks; may wait for the saver
+ *   background   checkpoint.c, one work item: trees, bitmaps on disk,
+ *                superblocks; may wait for the saver to turn to the other table
+ *   merge        merge.c, one work item: brings chunks home; may wait for the
+ *                saver, which may wait for the background
  *
  * Messages run in the caller's context under v->meta and hand journal records
  * to the saver.
@@ -64,7 +66,8 @@
 #define DMS_EXTRA_PRINTS	64	/* of them chosen by a message */
 #define DMS_SAVE_MAX_BLOCKS	256	/* of one read: a bio's worth */
 #define DMS_GROUP_JOURNAL	32	/* journal blocks of one group */
-#define DMS_JOURNAL_RESERVE	4	/* kept free of saves, for other records */
+#define DMS_JOURNAL_RESERVE	4	/* journal blocks kept free of saves */
+#define DMS_JOURNAL_URGENT	2	/* and of what the background does not wait for */
 #define DMS_HOME_WANTED		64
 #define DMS_DEFAULT_CACHE_KIB	16384
 #define DMS_MIN_CACHE_KIB	1024
@@ -87,14 +90,14 @@ enum dms_found {
 };
 
 /*
- * A shadow copy.  Everything but the counters changes under v->meta only; id
- * never.  Freed when out of the list, unopened and after an SRCU grace period.
+ * A shadow copy.  Its info changes under v->info_lock; id never.  Freed when out
+ * of the list, unopened and after an SRCU grace period.
  */
 struct dms_shadow {
 	struct dms_shadow_info info;
 	u64 chunks;			/* origin chunks it covers, the last may be partial */
 	bool dead;			/* deleted or dropped, still open */
-	unsigned int opens;		/* targets, under v->meta */
+	unsigned int opens;		/* targets, under v->info_lock */
 	atomic_t errors;		/* checksum errors */
 	struct list_head dead_list;
 };
@@ -138,6 +141,7 @@ struct dms_op {
 	struct list_head list;
 	struct completion done;
 	int error;
+	bool urgent;			/* the background waits: may use the last journal blocks */
 	bool (*add)(struct dms_op *op, struct dms_journal_block *j);	/* NULL: no record */
 	void (*apply)(struct dms_volume *v, struct dms_op *op);		/* when durable; may be NULL */
 	const struct dms_shadow_info *info;
@@ -186,9 +190,14 @@ struct dms_volume {
 	enum dms_found found;
 	bool suspended;			/* origin node; create and merge need it */
 
-	/* control plane; back_mutex is taken before meta */
+	/*
+	 * Control plane.  Whoever holds meta may wait for the saver, which may
+	 * wait for a checkpoint: the background must never wait for meta.
+	 */
 	struct mutex back_mutex;	/* trees, checkpoints, superblock */
-	struct mutex meta;		/* copies and what is said of them; never held for long */
+	struct mutex meta;		/* one message about copies at a time */
+	struct mutex bits_mutex;	/* which bitmap saved is, and whose */
+	spinlock_t info_lock;		/* contents of infos, opens, dead */
 	u32 epoch;
 	struct dms_exempt_load *exempt_load;	/* NULL: none; under back_mutex */
 	u64 prints[DMS_VOLUME_PRINTS];	/* origin blocks to sample */
@@ -211,6 +220,7 @@ struct dms_volume {
 	struct dms_bits *saved;
 	struct dms_bits *saved_before;	/* as it was at the last creation */
 	bool before_all;		/* there was no copy then: all set */
+	u32 saved_epoch;		/* of that creation, in this activation */
 	bool exact;			/* a clear bit is proof of need */
 	u32 nr_needy;			/* valid copies; 0: nothing to save */
 
@@ -270,6 +280,8 @@ struct dms_volume {
 	u64 rotate_seq;			/* journal position of the last rotation */
 
 	/* merge */
+	struct workqueue_struct *merge_wq;
+	struct work_struct merge_work;
 	u32 merge_shadow;		/* 0: none */
 	u32 merge_epoch;
 	u64 merge_cursor;		/* origin chunks below are home, durably */
@@ -452,8 +464,10 @@ void dms_sink_destroy(struct dms_sink *s);
 
 /* --- merge.c --- */
 
+int dms_merge_init(struct dms_volume *v);
+void dms_merge_exit(struct dms_volume *v);
+void dms_merge_wake(struct dms_volume *v);
 int dms_merge_start(struct dms_volume *v, u32 id);
-void dms_merge_step(struct dms_volume *v);	/* background */
 bool dms_merge_home(struct dms_volume *v, u64 first, u64 last);
 /*
  * Under v->srcu: the copy that a read of the origin from chunk @first on must
