@@ -37,9 +37,7 @@ for cache in 0 16; do
 	take
 	message checkpoint
 	measure "1 copy, cache $cache"
-	for ((i = 0; i < 64; i++)); do
-		take
-	done
+	nodes takes o 64
 	message checkpoint
 	measure "65 copies, cache $cache"
 	expect $((2 * writes)) "$(status 17)" "chunks saved"

@@ -7,11 +7,8 @@
 devices 4 64
 activate
 max=512
-# Copy n has write n at sector 8 * n, and zeros behind
-for ((i = 1; i <= max; i++)); do
-	stomp write /dev/mapper/o $((8 * (i % 512))) 8 --seq $i
-	take
-done
+# Copy n has write n in block n, and zeros behind
+nodes takes o $max /dev/mapper/o
 expect $max "$(status 6)" copies
 expect $max "$(message list | wc -l)" "lines in the list"
 oldest=$(status 7)
@@ -32,7 +29,5 @@ expect $((max - 200)) "$(status 6)" "copies left"
 show $((oldest + 255))
 stomp read "/dev/mapper/c$((oldest + 255))" 2048 8 --seq 256
 hide $((oldest + 255))
-for id in $(ids); do
-	echo "$id"
-done | xargs -n 100 dmsetup message o 0 delete
+ids | tr ' ' '\n' | xargs -n 100 dmsetup message o 0 delete
 expect 0 "$(status 6)" "copies in the end"

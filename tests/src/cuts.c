@@ -256,8 +256,6 @@ static void check_copy(u32 n)
 	copy_fd = open_device(copy_node.path, O_RDONLY);
 	at = differs(copy_fd, c->id, map, &found);
 	if (at < origin_sectors && c->before && fates[n].exempting && !fates[n].exempted) {
-		printf("copy %u with its exempt runs differs at sector %llu\n", c->id,
-		       (unsigned long long)at);
 		map = c->before;
 		at = differs(copy_fd, c->id, map, &found);
 	}
@@ -516,7 +514,7 @@ static void cut_all(void)
 		on |= is_begin(i);
 		sites += on && is_site(i);
 	}
-	step = opt.count ? max(1ull, sites / opt.count) : 1;
+	step = opt.count ? max(1ull, (sites + opt.count - 1) / opt.count) : 1;
 	phase = rng_below(&chance, step);
 	for (i = 0; i < entries.nr_entries && !is_end(i); i++) {
 		const struct log_entry *e = entries.entries + i;

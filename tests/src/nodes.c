@@ -21,6 +21,9 @@ static const char usage_text[] =
 	"                                  a node with one target; a DEVICE gives its size\n"
 	"       nodes drop NAME...         remove nodes, except those that don't exist\n"
 	"       nodes take NAME [WORD...]  suspend, create, resume; prints the id\n"
+	"       nodes takes NAME COUNT [DEVICE]\n"
+	"                                  so many; before number n write n goes to block n of\n"
+	"                                  DEVICE\n"
 	"       nodes merge NAME ID        suspend, merge, resume\n"
 	"       nodes status NAME FIELD... fields of its status, counted from 1\n"
 	"       nodes ids NAME             of its copies, in one line\n"
@@ -117,8 +120,8 @@ static int drop(char **names)
 	return bad;
 }
 
-/* Send a message while @name is suspended; what it says goes to stdout. */
-static int suspended(const char *name, const char *text)
+/* Send a message while @name is suspended; what it says is returned. */
+static char *suspended(const char *name, const char *text)
 {
 	char *reply;
 	int rc, back;
@@ -132,12 +135,10 @@ static int suspended(const char *name, const char *text)
 		die("resume %s: %s", name, strerror(-back));
 	if (rc)
 		die("%s: %s: %s", name, text, strerror(-rc));
-	if (reply)
-		puts(reply);
-	return 0;
+	return reply;
 }
 
-static int take(const char *name, char **words)
+static char *take(const char *name, char **words)
 {
 	char uuid[40] = "", text[8192];
 	int fd = open("/proc/sys/kernel/random/uuid", O_RDONLY);
@@ -147,6 +148,24 @@ static int take(const char *name, char **words)
 	close(fd);
 	snprintf(text, sizeof(text), "create %s %s", uuid, join(words));
 	return suspended(name, text);
+}
+
+static int takes(const char *name, u32 count, const char *device)
+{
+	int fd = device ? open_device(device, O_RDWR) : -1, rc;
+	char *none[] = { NULL };
+	u8 *buf = xbuffer(4096);
+	u32 i;
+
+	for (i = 1; i <= count; i++) {
+		stamp(buf, 1, 8 * i, 8, i);
+		rc = device ? write_sectors(fd, buf, 8 * i, 8) : 0;
+		if (rc)
+			die("%s: %s", device, strerror(-rc));
+		free(take(name, none));
+	}
+	free(buf);
+	return 0;
 }
 
 static int status(const char *name, char **fields)
@@ -333,9 +352,11 @@ int main(int argc, char **argv)
 	if (!strcmp(c, "drop"))
 		return drop(a);
 	if (!strcmp(c, "take") && argc >= 1)
-		return take(a[0], a + 1);
+		return puts(take(a[0], a + 1)) < 0;
+	if (!strcmp(c, "takes") && (argc == 2 || argc == 3))
+		return takes(a[0], xnumber(a[1]), argc == 3 ? a[2] : NULL);
 	if (!strcmp(c, "merge") && argc == 2)
-		return suspended(a[0], join((char *[]) { "merge", a[1], NULL }));
+		return free(suspended(a[0], join((char *[]) { "merge", a[1], NULL }))), 0;
 	if (!strcmp(c, "status") && argc >= 2)
 		return status(a[0], a + 1);
 	if (!strcmp(c, "ids") && argc == 1)

@@ -38,7 +38,6 @@ bad_message 'argument' delete -1
 bad_message 'argument' delete 4294967297
 # All of them or none
 bad_message 'no such' delete "$a" 99
-bad_message 'argument|no such|twice' delete "$a" "$a"
 bad_message 'no such' commit 99
 bad_message 'already|prepar' commit "$a"
 bad_message 'number of arguments' attr "$a"

@@ -1,0 +1,108 @@
+#!/bin/bash
+# Proves that check finds nothing wrong with what the kernel wrote, be it
+# deactivated or cut off at any time (a merge under way, copies deleted, exempt
+# runs loaded), saved data included; that it finds damage in every kind of
+# block; and that the copy it names for damaged data is the one whose read
+# fails.
+# timeout: 400
+# dmesg: EILSEQ|checksum
+. "$(dirname "$0")/../shadow.sh"
+requires shadowctl cmp jq
+devices 8 32 --chunk-size 4K
+stomp fill "$origin" --seq 1
+activate
+
+# sound WHAT IMAGE: no damage, nothing lost
+sound()
+{
+	shadowctl check --data "$2" >out || { cat out; fail "$1: check found something"; }
+	! grep -E '^(damage|warning)' out || fail "$1: check found something"
+	echo "$1: $(tail -n 1 out)"
+	shadowctl dump "$2" >dump || fail "$1: no dump"
+}
+
+# cut WHAT: as a crash would leave it now
+cut()
+{
+	cp "$area" image
+	sound "$1" image
+}
+
+cut "empty, active"
+take
+first=$ID
+message exempt "$first" begin
+message exempt "$first" run 1000 8 1500 100
+message exempt "$first" end
+cut "a copy with exempt runs"
+stomp scatter /dev/mapper/o --seq 2 --stride 8K --shuffle
+cut "saved"
+take
+second=$ID
+stomp scatter /dev/mapper/o --seq 3 --stride 12K --shuffle
+cut "saved for two"
+message checkpoint
+cut "after a checkpoint"
+take
+stomp scatter /dev/mapper/o --seq 4 --stride 64K
+cut "a journal behind the checkpoint"
+merge "$second"
+cut "merging"
+stomp scatter /dev/mapper/o --seq 5 --stride 20K
+cut "written while merging"
+wait_for merge_done
+cut "merged"
+take
+message delete "$second"
+cut "deleted"
+stomp scatter /dev/mapper/o --seq 6 --stride 16K --shuffle
+message checkpoint
+cut "reclaiming"
+message checkpoint
+cut "reclaimed"
+deactivate
+sound "deactivated" "$area"
+shadowctl -o json dump "$area" | jq -e '.root.epoch > 0' >/dev/null || fail "no JSON"
+activate
+cut "activated again"
+stomp scatter /dev/mapper/o --seq 7 --stride 24K
+sync /dev/mapper/o
+cp "$area" image
+! shadowctl check "$area" 2>err || fail "check of an area in use"
+grep -q 'in use' err || fail "not in use: $(cat err)"
+deactivate
+
+# --- damage of every kind ----------------------------------------------------
+
+blocks list image >found
+for kind in super root shadow bitmap node leaf exempt-leaf; do
+	mapfile -t at < <(awk -v t=$kind '$1 == t { print $2 }' found)
+	[ ${#at[@]} -gt 0 ] || { echo "no $kind"; continue; }
+	cp image bad
+	blocks damage bad "${at[0]}"
+	rc=0
+	shadowctl check bad >out 2>&1 || rc=$?
+	# Some of them are not in use any more.
+	[ $rc -eq 6 ] || { [ $rc -eq 0 ] && ! cmp -s dump <(shadowctl dump bad) ||
+		fail "$kind ${at[0]}: check says $rc"; }
+	echo "$kind ${at[0]}: $(grep '^damage' out | head -n 1)"
+done
+
+# --- damaged data --------------------------------------------------------------
+
+where=$(shadowctl -o json dump image |
+	jq '[.index[].entries[] | select(.kind == "data" and .chunk < 900)][5].where')
+dd if=/dev/urandom of=image bs=4096 seek="$where" count=1 conv=notrunc status=none
+rc=0
+shadowctl -o json check --data image >out 2>/dev/null || rc=$?
+expect 6 $rc "status of check with damaged data"
+copy=$(jq '[.findings[] | select(.object == "data")][0].copies[0]' out)
+chunk=$(jq '[.findings[] | select(.object == "data")][0].first_chunk' out)
+[ "$copy" != null ] || fail "no copy is named: $(cat out)"
+echo "data of chunk $chunk is damaged, for copy $copy"
+dd if=image of="$area" bs=1M oflag=direct status=none
+activate
+show "$copy"
+! dd if="/dev/mapper/c$copy" of=/dev/null bs=4096 skip="$chunk" count=1 iflag=direct \
+	status=none 2>/dev/null || fail "copy $copy can be read there"
+dd if="/dev/mapper/c$copy" of=/dev/null bs=4096 skip=$((chunk + 1)) count=1 iflag=direct status=none
