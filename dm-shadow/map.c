@@ -24,6 +24,7 @@
  */
 #include <linux/crc32c.h>
 #include <linux/highmem.h>
+#include <linux/sched/mm.h>
 
 #include "volume.h"
 
@@ -140,8 +141,8 @@ static bool lookup_table(struct dms_table *t, u64 chunk, u32 tag, u32 before, bo
 static void extend(struct dms_volume *v, u64 chunk, u32 tag, u32 max,
 		   struct dms_exception *ret, __le32 *csums)
 {
-	struct dms_exception e;
-	const __le32 *c;
+	struct dms_exception e, other;
+	const __le32 *c, *unused;
 	u32 t, n;
 
 	for (n = 1; n < max; n++) {
@@ -151,8 +152,8 @@ static void extend(struct dms_volume *v, u64 chunk, u32 tag, u32 max,
 		if (t == 2 || e.tag != ret->tag || e.kind != ret->kind ||
 		    (e.kind == DMS_KIND_DATA && e.where != ret->where + n))
 			break;
-		if (t == 0 && dms_table_find(v->table[1], chunk + n, tag, &e, NULL) &&
-		    e.tag < ret->tag)
+		if (t == 0 && dms_table_find(v->table[1], chunk + n, tag, &other, &unused) &&
+		    other.tag < ret->tag)
 			break;
 		if (e.kind == DMS_KIND_DATA && csums)
 			memcpy(csums + n * v->chunk_blocks, c, v->chunk_blocks * sizeof(*c));
@@ -316,7 +317,7 @@ static void area_endio(struct bio *clone)
 		return;
 	}
 	INIT_WORK(&r->work, verify_work);
-	queue_work(r->v->read_wq, &r->work);
+	queue_work(r->v->verify_wq, &r->work);
 }
 
 static void origin_endio(struct bio *clone)
@@ -324,6 +325,12 @@ static void origin_endio(struct bio *clone)
 	struct dms_read *r = container_of(clone, struct dms_read, clone);
 	blk_status_t status = clone->bi_status;
 
+	/*
+	 * If the copy went while this was under way, nobody saved for it any
+	 * more, and what was read may be new.  It went before the write did.
+	 */
+	if (!status && r->shadow && !dms_shadow_valid(r->shadow))
+		status = BLK_STS_IOERR;
 	bio_uninit(clone);
 	read_finish(r, status);
 }
@@ -355,6 +362,8 @@ static void submit_area(struct dms_read *r, const struct dms_exception *e)
 		__bio_add_page(clone, r->bounce, DMS_BLOCK_SIZE, 0);
 	} else {
 		bio_init_clone(v->area, clone, orig, GFP_NOIO);
+		/* Nobody polls for it, and it is not for the caller to retry. */
+		clone->bi_opf &= ~(REQ_POLLED | REQ_NOWAIT | REQ_RAHEAD);
 	}
 	clone->bi_iter.bi_sector = (e->where << v->chunk_shift) +
 				   round_down(offset, DMS_BLOCK_SECTORS);
@@ -365,6 +374,7 @@ static void submit_area(struct dms_read *r, const struct dms_exception *e)
 static void submit_origin(struct dms_read *r)
 {
 	bio_init_clone(r->v->origin, &r->clone, r->orig, GFP_NOIO);
+	r->clone.bi_opf &= ~REQ_POLLED;
 	r->clone.bi_end_io = origin_endio;
 	submit_bio_noacct(&r->clone);
 }
@@ -479,9 +489,11 @@ static void read_worker(struct work_struct *work)
 	struct dms_volume *v = b->v;
 	struct bio *bio = b->bio;
 	u32 left = bio_sectors(bio);
+	unsigned int noio = memalloc_noio_save();
 
 	while (left)
 		left -= read_piece(v, s, bio, true, cut_in_worker);
+	memalloc_noio_restore(noio);
 }
 
 static int read_later(struct dms_volume *v, struct dms_shadow *s, struct bio *bio)
@@ -579,8 +591,10 @@ int dms_readers_init(struct dms_volume *v)
 	r = bioset_init(&v->split_bs, 16, 0, 0);
 	if (r)
 		return r;
+	/* Readers wait for what verifying gives back: not in one queue. */
 	v->read_wq = alloc_workqueue("dm-shadow-read", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
-	return v->read_wq ? 0 : -ENOMEM;
+	v->verify_wq = alloc_workqueue("dm-shadow-verify", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	return v->read_wq && v->verify_wq ? 0 : -ENOMEM;
 }
 
 /* No reads are under way; tolerates a half-made state. */
@@ -588,6 +602,8 @@ void dms_readers_exit(struct dms_volume *v)
 {
 	if (v->read_wq)
 		destroy_workqueue(v->read_wq);
+	if (v->verify_wq)
+		destroy_workqueue(v->verify_wq);
 	bioset_exit(&v->split_bs);
 	mempool_exit(&v->bounce_pool);
 	mempool_exit(&v->read_pool);

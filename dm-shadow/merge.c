@@ -374,7 +374,7 @@ static void finish(struct dms_volume *v)
 
 void dms_merge_wake(struct dms_volume *v)
 {
-	if (!READ_ONCE(v->closing))
+	if (!READ_ONCE(v->merge_stop))
 		queue_work(v->merge_wq, &v->merge_work);
 }
 
@@ -386,7 +386,7 @@ static void merge(struct work_struct *work)
 	void *buf;
 	int r = 0;
 
-	if (!v->merge_shadow || v->merge_stuck || READ_ONCE(v->closing))
+	if (!v->merge_shadow || v->merge_stuck || READ_ONCE(v->merge_stop))
 		return;
 	buf = __vmalloc(RUN_BLOCKS * DMS_BLOCK_SIZE, GFP_NOIO);
 	csums = kmalloc_array(RUN_BLOCKS, sizeof(*csums), GFP_NOIO);

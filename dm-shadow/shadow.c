@@ -345,13 +345,15 @@ struct dms_shadow *dms_shadow_open(struct dms_volume *v, u32 id, char **error)
 	mutex_lock(&v->meta);
 	s = dms_shadow_find(v, id);
 	spin_lock(&v->info_lock);
-	if (!s || s->dead)
-		*error = "No such shadow copy in this diff area";
-	else
+	if (s && s->dead)
+		s = NULL;
+	if (s)
 		s->opens++;
+	else
+		*error = "No such shadow copy in this diff area";
 	spin_unlock(&v->info_lock);
 	mutex_unlock(&v->meta);
-	return *error ? NULL : s;
+	return s;
 }
 
 /* Free the dead that nobody shows any more; readers of the list have gone. */

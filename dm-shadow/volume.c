@@ -188,8 +188,10 @@ void dms_volume_put(struct dms_volume *v, bool origin)
 	v->origins -= origin;
 	if (!--v->users) {
 		list_del(&v->list);
-		WRITE_ONCE(v->closing, true);
+		/* The merge may wait for the background: it ends first. */
+		WRITE_ONCE(v->merge_stop, true);
 		cancel_work_sync(&v->merge_work);
+		WRITE_ONCE(v->closing, true);
 		cancel_work_sync(&v->back_work);
 		dms_area_close(v);
 		volume_free(v);

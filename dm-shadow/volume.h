@@ -255,7 +255,7 @@ struct dms_volume {
 	unsigned long want_since;	/* jiffies */
 
 	/* reads of copies */
-	struct workqueue_struct *read_wq;
+	struct workqueue_struct *read_wq, *verify_wq;
 	mempool_t read_pool, bounce_pool;
 	struct bio_set split_bs;
 	struct dms_tracker __percpu *trackers;
@@ -282,6 +282,7 @@ struct dms_volume {
 	/* merge */
 	struct workqueue_struct *merge_wq;
 	struct work_struct merge_work;
+	bool merge_stop;		/* the volume is about to close */
 	u32 merge_shadow;		/* 0: none */
 	u32 merge_epoch;
 	u64 merge_cursor;		/* origin chunks below are home, durably */

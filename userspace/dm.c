@@ -145,8 +145,10 @@ static int task_run(struct dm_task *t)
 	if (dm_task_run(t))
 		return 0;
 	err = dm_task_get_errno(t);
-	if (!err)
+	if (!err && access("/dev/mapper/control", R_OK | W_OK))
 		return no_task();
+	if (!err)
+		err = EIO;
 	if (!log_reason(why, sizeof(why)))
 		snprintf(why, sizeof(why), "%s", strerror(err));
 	return -err;
@@ -238,38 +240,6 @@ int node_list(const char *prefix, struct node **ret, size_t *ret_count)
 	return 0;
 }
 
-int node_create(const char *name, const char *uuid, uint64_t sectors, const char *target,
-		const char *params, unsigned int flags)
-{
-	auto_task struct dm_task *t = task_new(DM_DEVICE_CREATE, name);
-	uint16_t udev = 0;
-
-	if (flags & NODE_HIDDEN)
-		udev = DM_UDEV_DISABLE_DISK_RULES_FLAG | DM_UDEV_DISABLE_OTHER_RULES_FLAG |
-		       DM_UDEV_LOW_PRIORITY_FLAG;
-	if (!t || !dm_task_set_uuid(t, uuid) ||
-	    !dm_task_add_target(t, 0, sectors, target, params) ||
-	    ((flags & NODE_READ_ONLY) && !dm_task_set_ro(t)) ||
-	    !dm_task_set_add_node(t, DM_ADD_NODE_ON_CREATE))
-		return task_run(NULL);
-	return task_run_udev(t, udev);
-}
-
-int node_reload(const char *name, uint64_t sectors, const char *target, const char *params)
-{
-	auto_task struct dm_task *t = task_new(DM_DEVICE_RELOAD, name);
-	int rc;
-
-	if (!t || !dm_task_add_target(t, 0, sectors, target, params))
-		return task_run(NULL);
-	rc = task_run(t);
-	if (rc)
-		return rc;
-	rc = node_suspend(name, false);
-	/* Resume in any case: it must not stay suspended. */
-	return first_error(rc, node_resume(name));
-}
-
 int node_remove(const char *name)
 {
 	auto_task struct dm_task *t = task_new(DM_DEVICE_REMOVE, name);
@@ -278,6 +248,64 @@ int node_remove(const char *name)
 	if (!t || !dm_task_retry_remove(t))
 		return task_run(NULL);
 	return task_run_udev(t, 0);
+}
+
+static int load_table(const char *name, uint64_t sectors, const char *target, const char *params,
+		      unsigned int flags)
+{
+	auto_task struct dm_task *t = task_new(DM_DEVICE_RELOAD, name);
+
+	if (!t || !dm_task_add_target(t, 0, sectors, target, params) ||
+	    ((flags & NODE_READ_ONLY) && !dm_task_set_ro(t)))
+		return task_run(NULL);
+	return task_run(t);
+}
+
+static int resume(const char *name, uint16_t udev)
+{
+	auto_task struct dm_task *t = task_new(DM_DEVICE_RESUME, name);
+
+	return task_run_udev(t, udev);
+}
+
+/* In steps of our own: libdevmapper's, being one, loses the errno of the load. */
+int node_create(const char *name, const char *uuid, uint64_t sectors, const char *target,
+		const char *params, unsigned int flags)
+{
+	auto_task struct dm_task *t = task_new(DM_DEVICE_CREATE, name);
+	char reason[sizeof(why)];
+	uint16_t udev = 0;
+	int rc;
+
+	if (flags & NODE_HIDDEN)
+		udev = DM_UDEV_DISABLE_DISK_RULES_FLAG | DM_UDEV_DISABLE_OTHER_RULES_FLAG |
+		       DM_UDEV_LOW_PRIORITY_FLAG;
+	if (!t || !dm_task_set_uuid(t, uuid))
+		return task_run(NULL);
+	rc = task_run(t);
+	if (rc)
+		return rc;
+	rc = load_table(name, sectors, target, params, flags);
+	if (!rc)
+		rc = resume(name, udev);
+	if (!rc)
+		return 0;
+	memcpy(reason, why, sizeof(reason));
+	node_remove(name);
+	memcpy(why, reason, sizeof(why));
+	return rc;
+}
+
+int node_reload(const char *name, uint64_t sectors, const char *target, const char *params)
+{
+	int rc;
+
+	rc = load_table(name, sectors, target, params, 0);
+	if (rc)
+		return rc;
+	rc = node_suspend(name, false);
+	/* Resume in any case: it must not stay suspended. */
+	return first_error(rc, node_resume(name));
 }
 
 int node_suspend(const char *name, bool freeze)
@@ -291,10 +319,13 @@ int node_suspend(const char *name, bool freeze)
 
 int node_resume(const char *name)
 {
-	auto_task struct dm_task *t = task_new(DM_DEVICE_RESUME, name);
+	auto_task struct dm_task *t = NULL;
 
+	if (!holding)
+		return resume(name, 0);
 	/* In a hold nobody waits for udev, which may need what is suspended. */
-	return holding ? task_run(t) : task_run_udev(t, 0);
+	t = task_new(DM_DEVICE_RESUME, name);
+	return task_run(t);
 }
 
 static int first_target(int type, const char *name, uint64_t *ret_sectors, char **ret_target,

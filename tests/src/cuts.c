@@ -510,6 +510,9 @@ static void cut_all(void)
 	u64 i, j, sites = 0, site = 0, window = 0, step, phase;
 	bool on = false;
 
+	for (i = 0; i < entries.nr_entries && !is_begin(i); i++)
+		log_apply(entries.entries + i, image, total);
+	read_geometry(image + origin_sectors * SECTOR);
 	for (i = 0; i < entries.nr_entries && !is_end(i); i++) {
 		on |= is_begin(i);
 		sites += on && is_site(i);
@@ -525,12 +528,6 @@ static void cut_all(void)
 			for (j = window; j < i; j++)
 				log_apply(entries.entries + j, flushed, total);
 			window = i;
-		}
-		if (is_begin(i)) {
-			memcpy(image, flushed, total * SECTOR);
-			for (j = window; j < i; j++)
-				log_apply(entries.entries + j, image, total);
-			read_geometry(image + origin_sectors * SECTOR);
 		}
 		if (!begun || !is_site(i) || site++ % step != phase)
 			continue;
@@ -605,6 +602,7 @@ int main(int argc, char **argv)
 	total = origin_sectors + area_sectors;
 	flushed = xmalloc(total * SECTOR);
 	image = xbuffer(total * SECTOR);
+	memset(image, 0, total * SECTOR);
 	buf = xbuffer(MIB);
 	durable = xmalloc(origin_sectors * sizeof(u32));
 	memcpy(durable, history.first, origin_sectors * sizeof(u32));
