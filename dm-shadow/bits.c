@@ -2,6 +2,7 @@
 #include <linux/bitops.h>
 #include <linux/gfp.h>
 #include <linux/minmax.h>
+#include <linux/sched.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
@@ -11,6 +12,7 @@
 #define LEAF_BITS	(1UL << LEAF_SHIFT)
 
 struct dms_bits {
+	struct rcu_head rcu;
 	u64 nr;
 	u64 nr_leaves;
 	atomic_long_t allocated;	/* leaves */
@@ -45,6 +47,17 @@ static unsigned long *leaf_of(const struct dms_bits *b, u64 bit)
 {
 	/* Pairs with the cmpxchg() in make_leaf(). */
 	return smp_load_acquire(&b->leaf[bit >> LEAF_SHIFT]);
+}
+
+static void destroy_rcu(struct rcu_head *rcu)
+{
+	dms_bits_destroy(container_of(rcu, struct dms_bits, rcu));
+}
+
+void dms_bits_retire(struct dms_bits *b, struct srcu_struct *srcu)
+{
+	if (b)
+		call_srcu(srcu, &b->rcu, destroy_rcu);
 }
 
 bool dms_bits_test(const struct dms_bits *b, u64 bit)
@@ -113,14 +126,23 @@ static unsigned long *make_leaf(struct dms_bits *b, u64 bit)
 
 void dms_bits_set(struct dms_bits *b, u64 first, u64 length)
 {
-	u64 last = first + length - 1;
+	u64 end = min(first + length, b->nr);
 
-	for (; first <= last && first < b->nr; first++) {
+	while (first < end) {
 		unsigned long *leaf = leaf_of(b, first);
+		unsigned long bit = first & (LEAF_BITS - 1);
 
 		if (!leaf)
 			leaf = make_leaf(b, first);
-		set_bit(first & (LEAF_BITS - 1), leaf);
+		if (bit % BITS_PER_LONG == 0 && end - first >= BITS_PER_LONG) {
+			WRITE_ONCE(leaf[bit / BITS_PER_LONG], ~0UL);
+			first += BITS_PER_LONG;
+		} else {
+			set_bit(bit, leaf);
+			first++;
+		}
+		if (!(first & (LEAF_BITS - 1)))
+			cond_resched();
 	}
 }
 

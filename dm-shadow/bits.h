@@ -8,12 +8,15 @@
 #ifndef DM_SHADOW_BITS_H
 #define DM_SHADOW_BITS_H
 
+#include <linux/srcu.h>
 #include <linux/types.h>
 
 struct dms_bits;
 
 struct dms_bits *dms_bits_create(u64 nr);	/* all clear; NULL: no memory */
 void dms_bits_destroy(struct dms_bits *b);	/* NULL is fine */
+/* Destroy when the readers of @srcu that may know it are gone.  NULL is fine. */
+void dms_bits_retire(struct dms_bits *b, struct srcu_struct *srcu);
 bool dms_bits_test(const struct dms_bits *b, u64 bit);
 /* Are all of first...last set?  Bits at or beyond nr count as clear. */
 bool dms_bits_all(const struct dms_bits *b, u64 first, u64 last);

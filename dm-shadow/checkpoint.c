@@ -25,6 +25,8 @@
  *
  * Locking: v->back_mutex over all of this.  v->meta is never waited for.
  */
+#include <linux/sched/mm.h>
+
 #include "volume.h"
 
 #define SINK_BLOCKS	64		/* written at once */
@@ -224,19 +226,16 @@ static int tree_free(struct dms_volume *v, struct dms_source *source, const stru
 }
 
 /* Exempt trees of copies that have gone. */
-static void free_gone_trees(struct dms_volume *v)
+static void free_gone_trees(struct dms_volume *v, struct list_head *gone)
 {
 	struct dms_gone_tree *g, *n;
 	struct dms_source *source;
-	LIST_HEAD(gone);
 
-	spin_lock_irq(&v->lock);
-	list_splice_init(&v->gone_trees, &gone);
-	spin_unlock_irq(&v->lock);
-	if (list_empty(&gone))
+	if (list_empty(gone))
 		return;
 	source = dms_stream_create(v);
-	list_for_each_entry_safe(g, n, &gone, list) {
+	list_for_each_entry_safe(g, n, gone, list) {
+		list_del(&g->list);
 		/* A damaged one leaks its space until the area is repaired. */
 		if (!source || tree_free(v, source, &g->tree))
 			DMWARN("%s: space of a deleted copy's exempt runs is not given back",
@@ -305,7 +304,7 @@ static int write_shadows(struct dms_volume *v)
 		spin_unlock(&v->info_lock);
 		if (v->override && v->override->id == info->id)
 			*info = *v->override;
-		if (v->invalidate_all)
+		if (info->id <= v->invalidate_upto)
 			info->flags |= DMS_SHADOW_INVALID;
 		dms_shadow_pack(p + sizeof(struct dms_disk_header), info);
 		refs[i].id = cpu_to_le32(info->id);
@@ -411,8 +410,8 @@ static int write_root(struct dms_volume *v, const struct dms_trees *trees, u64 r
 		      u64 block, u32 blocks)
 {
 	size_t size, done = 0;
+	u32 root_crc = 0, i;
 	u8 *blob, *buf;
-	u32 i;
 	int r = -ENOMEM;
 
 	blob = root_blob(v, trees, replay_from, &size);
@@ -430,12 +429,15 @@ static int write_root(struct dms_volume *v, const struct dms_trees *trees, u64 r
 			memcpy(p + sizeof(struct dms_disk_header), blob + done, n);
 			crc = dms_block_seal(p, &h, v->super.uuid);
 			if (!i)
-				v->super.root.crc = crc;
+				root_crc = crc;
 			done += n;
 		}
-		v->super.root.block = block;
-		v->super.root_blocks = blocks;
 		r = dms_io_write(v->area, block, blocks, buf, 0);
+	}
+	if (!r) {
+		v->super.root.block = block;
+		v->super.root.crc = root_crc;
+		v->super.root_blocks = blocks;
 	}
 	vfree(blob);
 	vfree(buf);
@@ -472,7 +474,10 @@ static int write_all(struct dms_volume *v, const struct dms_trees *trees, u64 re
 	if (r)
 		return r;
 	v->super.flags = (v->super.flags & ~DMS_SUPER_CLEAN) | flags;
-	return dms_super_write(v);
+	r = dms_super_write(v);
+	if (r)
+		v->super.flags &= ~DMS_SUPER_CLEAN;
+	return r;
 }
 
 static void free_trees(struct rcu_head *rcu)
@@ -481,26 +486,33 @@ static void free_trees(struct rcu_head *rcu)
 }
 
 /* Copies that were dropped while open, and have been closed since. */
-static void free_dead(struct dms_volume *v)
+static void free_dead(struct dms_volume *v, struct list_head *dead)
 {
 	struct dms_shadow *s, *n;
 
 	spin_lock(&v->info_lock);
-	list_for_each_entry_safe(s, n, &v->dead, dead_list)
+	list_for_each_entry_safe(s, n, dead, dead_list)
 		if (!s->opens) {
 			list_del(&s->dead_list);
 			kfree(s);
 		}
+	list_splice(dead, &v->dead);
 	spin_unlock(&v->info_lock);
 }
 
-/* Steps 2 to 5 with @new as the list of trees; takes it over. */
-static int commit(struct dms_volume *v, struct dms_trees *new, u64 replay_from, u32 flags)
+/*
+ * Steps 2 to 5 with @new as the list of trees; takes it over.  @gone: exempt
+ * trees of copies whose deletion is not in the journal from @replay_from on.
+ */
+static int commit(struct dms_volume *v, struct dms_trees *new, u64 replay_from, u32 flags,
+		  struct list_head *gone)
 {
 	struct dms_trees *old = rcu_dereference_protected(v->trees, 1);
+	LIST_HEAD(dead);
 	int r;
 
-	free_gone_trees(v);
+	if (gone)
+		free_gone_trees(v, gone);
 	r = write_all(v, new, replay_from, flags);
 	if (r) {
 		kfree(new);
@@ -510,8 +522,11 @@ static int commit(struct dms_volume *v, struct dms_trees *new, u64 replay_from, 
 	rcu_assign_pointer(v->trees, new);
 	if (old)
 		call_srcu(&v->srcu, &old->rcu, free_trees);
+	spin_lock(&v->info_lock);
+	list_splice_init(&v->dead, &dead);
+	spin_unlock(&v->info_lock);
 	synchronize_srcu(&v->srcu);		/* I8 */
-	free_dead(v);
+	free_dead(v, &dead);
 	dms_alloc_commit(v->alloc);
 	WRITE_ONCE(v->journal_tail, replay_from);
 	atomic64_inc(&v->stats.checkpoints);
@@ -522,6 +537,9 @@ static int commit(struct dms_volume *v, struct dms_trees *new, u64 replay_from, 
 
 static void rotate(struct dms_volume *v, struct dms_op *op)
 {
+	spin_lock_irq(&v->lock);
+	list_splice_tail_init(&v->gone_trees, &v->gone_before);
+	spin_unlock_irq(&v->lock);
 	v->rotate_seq = v->journal_head;
 	if (dms_table_count(v->table[v->active]) && !dms_table_count(v->table[!v->active]))
 		v->active = !v->active;
@@ -572,7 +590,7 @@ static int checkpoint_table(struct dms_volume *v, struct dms_table *t, u64 repla
 		}
 		new->nr++;
 	}
-	r = commit(v, new, replay_from, flags);
+	r = commit(v, new, replay_from, flags, &v->gone_before);
 	if (!r)
 		dms_table_reset(t);
 	return r;
@@ -588,11 +606,6 @@ int dms_checkpoint(struct dms_volume *v, u32 flags)
 	if (r)
 		return r;
 	return checkpoint_table(v, v->table[!v->active], v->rotate_seq, flags);
-}
-
-int dms_checkpoint_replay(struct dms_volume *v, u64 sequence)
-{
-	return checkpoint_table(v, v->table[v->active], sequence, 0);
 }
 
 /* --- joining trees --- */
@@ -662,6 +675,21 @@ static u32 *live_epochs(struct dms_volume *v, u32 *nr)
 	return epochs;
 }
 
+/* A join goes on for long: is there something that can't wait? */
+static int slice_over(struct dms_volume *v)
+{
+	if (!v->opened)
+		return 0;
+	if (READ_ONCE(v->closing))
+		return -EINTR;
+	if (READ_ONCE(v->mode) != DMS_MODE_RW)
+		return -EROFS;
+	/* Let the small ones be joined first, or they become too many. */
+	if (rcu_dereference_protected(v->trees, 1)->nr >= DMS_VOLUME_TREES - 8)
+		return -EAGAIN;
+	return checkpoint_if_due(v);
+}
+
 static int join_stream(struct dms_volume *v, struct dms_merger *m, struct dms_builder *b,
 		       struct dms_tree *ret)
 {
@@ -675,7 +703,7 @@ static int join_stream(struct dms_volume *v, struct dms_merger *m, struct dms_bu
 		if (r)
 			return r;
 		if (++n % JOIN_SLICE == 0) {
-			r = READ_ONCE(v->closing) ? -EINTR : checkpoint_if_due(v);
+			r = slice_over(v);
 			if (r)
 				return r;
 			cond_resched();
@@ -742,8 +770,12 @@ static int join_trees(struct dms_volume *v, u32 first)
 			if (tree_free(v, source, &old->tree[i]))
 				DMWARN("%s: space of an old index tree is not given back", v->name);
 		r = commit(v, replace_trees(v, first, old->nr - first, &joined),
-			   v->journal_tail, 0);
-	} else if (r != -ENOMEM && r != -EINTR && v->mode == DMS_MODE_RW) {
+			   v->journal_tail, 0, NULL);
+	} else if (r == -EAGAIN) {
+		WRITE_ONCE(v->reclaim, true);
+	} else if (r == -EUCLEAN || r == -EIO) {
+		/* These stay as they are; newer ones are joined without them. */
+		v->join_floor = old->nr;
 		DMERR_LIMIT("%s: index trees can't be joined: error %d", v->name, r);
 	}
 	vfree(epochs);
@@ -756,18 +788,35 @@ static int join_trees(struct dms_volume *v, u32 first)
 }
 
 /* From where on trees should be joined; nr of them: nowhere. */
-static u32 join_from(const struct dms_trees *trees)
+static u32 join_from(const struct dms_volume *v)
 {
+	struct dms_trees *trees = rcu_dereference_protected(v->trees, 1);
 	u32 k = trees->nr;
 	u64 sum = 0;
 
-	while (k && (trees->tree[k - 1].entries < 2 * sum || k == trees->nr)) {
+	while (k > v->join_floor && (trees->tree[k - 1].entries < 2 * sum || k == trees->nr)) {
 		k--;
 		sum += trees->tree[k].entries;
 	}
-	if (trees->nr >= MERGE_MAX_TREES && trees->nr - k < 2)
+	if (trees->nr - v->join_floor >= MERGE_MAX_TREES && trees->nr - k < 2)
 		k = trees->nr - 2;
-	return trees->nr - k >= MERGE_MIN_TREES || trees->nr >= MERGE_MAX_TREES ? k : trees->nr;
+	return trees->nr - k >= MERGE_MIN_TREES ||
+	       trees->nr - v->join_floor >= MERGE_MAX_TREES ? k : trees->nr;
+}
+
+int dms_checkpoint_replay(struct dms_volume *v, u64 sequence)
+{
+	struct dms_trees *trees;
+	u32 from;
+	int r;
+
+	r = checkpoint_table(v, v->table[v->active], sequence, 0);
+	trees = rcu_dereference_protected(v->trees, 1);
+	from = join_from(v);
+	/* Tables smaller than they were could make many. */
+	if (!r && from < trees->nr)
+		join_trees(v, from);
+	return r;
 }
 
 /* --- space --- */
@@ -776,8 +825,9 @@ static void reclaim(struct dms_volume *v)
 {
 	WRITE_ONCE(v->reclaim, false);
 	/* The table first, so that what it holds of the dead goes too. */
-	if (!dms_checkpoint(v, 0) && rcu_dereference_protected(v->trees, 1)->nr)
-		join_trees(v, 0);
+	if (!dms_checkpoint(v, 0) &&
+	    rcu_dereference_protected(v->trees, 1)->nr > v->join_floor)
+		join_trees(v, v->join_floor);
 }
 
 static int invalidate_all(struct dms_volume *v)
@@ -785,14 +835,18 @@ static int invalidate_all(struct dms_volume *v)
 	int r;
 
 	DMWARN("%s: diff area is full, all shadow copies are invalid", v->name);
-	v->invalidate_all = true;
-	v->shadows_dirty = true;
-	r = dms_checkpoint(v, 0);
-	v->invalidate_all = false;
-	if (!r)
-		dms_shadows_lost(v);
+	r = dms_shadows_invalidate(v);
 	dms_volume_event(v);
+	if (!r)
+		reclaim(v);
 	return r;
+}
+
+static bool has_room(const struct dms_volume *v)
+{
+	u64 used = dms_alloc_used(v->alloc);
+
+	return used < dms_data_limit(v) && used + v->reserve / 2 <= v->area_chunks;
 }
 
 /* The saver found no space.  Do what the policy says, as little as helps. */
@@ -801,10 +855,13 @@ static void make_room(struct dms_volume *v)
 	u64 before = dms_alloc_used(v->alloc);
 	int r;
 
+	/* Deleted, raised or grown meanwhile? */
+	if (has_room(v))
+		goto retry;
 	if (dms_alloc_freed(v->alloc) || READ_ONCE(v->reclaim) || v->unsure) {
 		v->unsure = false;
 		reclaim(v);
-		if (dms_alloc_used(v->alloc) < before)
+		if (dms_alloc_used(v->alloc) < before || has_room(v))
 			goto retry;
 	}
 	if (v->super.when_full == DMS_FULL_BLOCK &&
@@ -851,14 +908,18 @@ void dms_mark_lost(struct dms_volume *v)
 	if (v->is_volatile || v->super.flags & DMS_SUPER_LOST)
 		return;
 	v->super.flags |= DMS_SUPER_LOST;
-	if (dms_super_write(v))
+	if (dms_super_write(v)) {
 		v->super.flags &= ~DMS_SUPER_LOST;
+		/* Perhaps the device comes back. */
+		if (!v->closing)
+			mod_delayed_work(v->save_wq, &v->stall_work, 5 * HZ);
+	}
 }
 
 static void background(struct work_struct *work)
 {
 	struct dms_volume *v = container_of(work, struct dms_volume, back_work);
-	struct dms_trees *trees;
+	unsigned int noio = memalloc_noio_save();
 	u32 from;
 
 	mutex_lock(&v->back_mutex);
@@ -866,7 +927,10 @@ static void background(struct work_struct *work)
 		goto out;
 	if (v->mode != DMS_MODE_RW) {
 		dms_mark_lost(v);
+		/* Marked or not, from here on the origin goes first (I6). */
+		WRITE_ONCE(v->nr_needy, 0);
 		dms_saver_wake(v);
+		dms_merge_wake(v);
 		goto out;
 	}
 	if (checkpoint_if_due(v))
@@ -875,13 +939,13 @@ static void background(struct work_struct *work)
 		make_room(v);
 	else if (READ_ONCE(v->reclaim))
 		reclaim(v);
-	trees = rcu_dereference_protected(v->trees, 1);
-	from = join_from(trees);
-	if (from < trees->nr && v->mode == DMS_MODE_RW)
+	from = join_from(v);
+	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW)
 		join_trees(v, from);
 	low_space(v);
 out:
 	mutex_unlock(&v->back_mutex);
+	memalloc_noio_restore(noio);
 }
 
 int dms_background_init(struct dms_volume *v)

@@ -35,12 +35,14 @@
  */
 #include <linux/blkdev.h>
 #include <linux/rbtree.h>
+#include <linux/sched/mm.h>
 
 #include "volume.h"
 
 #define PAGES_MAX	2048		/* 8 MiB of copies under way */
 #define GROUP_RUNS	1024
 #define GROUP_RETRIES	2
+#define COLLECT_CHUNKS	4096		/* looked up in one go, for one vast discard not to stop all */
 
 struct dms_save {
 	struct list_head list;
@@ -51,6 +53,7 @@ struct dms_save {
 	u32 tag;
 	u32 blocks;			/* pages held */
 	atomic_t reads;
+	bool stale;			/* from before a creation */
 	bool failed;			/* the read of the whole run */
 	bool single;			/* being read chunk by chunk */
 	u8 kind[DMS_SAVE_MAX_BLOCKS];
@@ -74,6 +77,7 @@ struct dms_group {
 	unsigned int retries;
 	struct list_head saves, ops;
 	u32 nr_runs, nr_journal;
+	u32 min_journal;		/* blocks an attempt that failed may have left */
 	u32 chunks;			/* in runs: slots of the table spoken for */
 	u32 blocks_hint;
 	struct bio *bio;		/* data, being filled */
@@ -148,6 +152,8 @@ static void save_free(struct dms_save *save)
 	struct dms_volume *v = save->v;
 
 	rb_erase(&save->node, &v->pending);
+	if (RB_EMPTY_ROOT(&v->pending))
+		wake_up_all(&v->idle_wait);
 	v->pages_held -= save->blocks;
 	while (save->blocks)
 		mempool_free(save->page[--save->blocks], &v->page_pool);
@@ -190,6 +196,7 @@ static struct dms_save *save_new(struct dms_volume *v, u64 chunk, u32 tag)
 	save->length = 0;
 	save->blocks = 0;
 	save->tag = tag;
+	save->stale = false;
 	save->failed = false;
 	save->single = false;
 	if (!save_extend(save)) {
@@ -198,6 +205,14 @@ static struct dms_save *save_new(struct dms_volume *v, u64 chunk, u32 tag)
 	}
 	pending_add(v, save);
 	return save;
+}
+
+void dms_saver_stale(struct dms_volume *v)
+{
+	struct rb_node *n;
+
+	for (n = rb_first(&v->pending); n; n = rb_next(n))
+		rb_entry(n, struct dms_save, node)->stale = true;
 }
 
 static void reads_over(struct dms_save *save)
@@ -360,7 +375,7 @@ static int need(struct dms_volume *v, struct dms_copies *copies, u64 chunk, u32 
 
 /* Issue saves for one detained write.  False: short of memory, try later. */
 static bool collect_bio(struct dms_volume *v, struct dms_copies *copies, struct dms_bio *b,
-			struct dms_save **open)
+			struct dms_save **open, u32 *budget)
 {
 	while (b->issued <= b->last) {
 		u64 chunk = dms_bits_next_clear(v->saved, b->issued, b->last);
@@ -375,6 +390,10 @@ static bool collect_bio(struct dms_volume *v, struct dms_copies *copies, struct 
 		if (save) {
 			b->issued = save->chunk + save->length;
 			continue;
+		}
+		if (!--*budget) {
+			dms_saver_wake(v);
+			return false;
 		}
 		r = need(v, copies, chunk, &tag);
 		if (!r) {
@@ -407,15 +426,17 @@ static void collect(struct dms_volume *v)
 {
 	struct dms_save *open = NULL;
 	struct dms_copies *copies;
+	u32 budget = COLLECT_CHUNKS;
 	struct dms_bio *b;
 	int idx;
 
-	if (list_empty(&v->waiting) || !READ_ONCE(v->nr_needy))
+	if (list_empty(&v->waiting) || !READ_ONCE(v->nr_needy) ||
+	    READ_ONCE(v->mode) != DMS_MODE_RW)
 		return;
 	idx = srcu_read_lock(&v->srcu);
 	copies = srcu_dereference(v->copies, &v->srcu);
 	list_for_each_entry(b, &v->waiting, list)
-		if (!collect_bio(v, copies, b, &open))
+		if (!collect_bio(v, copies, b, &open, &budget))
 			break;
 	if (open)
 		save_read(open);
@@ -452,6 +473,10 @@ static void examine(struct dms_volume *v, struct list_head *done)
 
 	list_for_each_entry_safe(save, n, done, list) {
 		list_del(&save->list);
+		if (save->stale) {
+			save_free(save);
+			continue;
+		}
 		if (save->failed && !save->single) {
 			save_read_single(save);
 			continue;
@@ -568,6 +593,13 @@ static bool group_add_op(struct dms_group *g, struct dms_op *op)
 	return true;
 }
 
+u64 dms_data_limit(const struct dms_volume *v)
+{
+	u64 limit = v->area_chunks > v->reserve ? v->area_chunks - v->reserve : 1;
+
+	return v->super.limit_chunks ? min(limit, v->super.limit_chunks) : limit;
+}
+
 /* One run of @save, from chunk number @index on, of one kind.  0: no room of some sort. */
 static u32 group_add_run(struct dms_group *g, struct dms_save *save, u32 index)
 {
@@ -576,8 +608,13 @@ static u32 group_add_run(struct dms_group *g, struct dms_save *save, u32 index)
 	const __le32 *csums = NULL;
 	u32 n = 1, max;
 
-	if (g->nr_runs == GROUP_RUNS)
+	if (g->nr_runs == GROUP_RUNS || READ_ONCE(v->growing))
 		return 0;
+	/* What stores nothing needs room in the index all the same. */
+	if (dms_alloc_used(v->alloc) > v->area_chunks - v->reserve / 2) {
+		want(v, DMS_WANT_SPACE);
+		return 0;
+	}
 	max = min(save->length - index, dms_journal_save_max(v->chunk_blocks));
 	while (n < max && save->kind[index + n] == save->kind[index])
 		n++;
@@ -591,15 +628,13 @@ static u32 group_add_run(struct dms_group *g, struct dms_save *save, u32 index)
 	e->tag = save->tag;
 	e->where = 0;
 	if (e->kind == DMS_KIND_DATA) {
-		u64 limit = v->area_chunks - v->reserve;
-
-		if (v->super.limit_chunks)
-			limit = min(limit, v->super.limit_chunks);
-		n = dms_alloc_take(v->alloc, n, limit, &e->where);
+		n = dms_alloc_take(v->alloc, n, dms_data_limit(v), &e->where);
 		if (!n) {
 			want(v, DMS_WANT_SPACE);
 			return 0;
 		}
+		if (READ_ONCE(v->want) == DMS_WANT_SPACE)
+			WRITE_ONCE(v->want, DMS_WANT_NOTHING);
 		csums = &save->csum[index * v->chunk_blocks];
 	}
 	e->length = n;
@@ -651,6 +686,9 @@ static void group_submit_journal(struct dms_group *g)
 
 	if (!g->nr_journal)
 		return;
+	/* What an earlier attempt wrote behind this one's end must not be replayed. */
+	while (g->nr_journal < g->min_journal && group_next_journal(g, 0))
+		;
 	dms_journal_seal(&g->jb, v->super.journal_block +
 			 (v->journal_head + g->nr_journal - 1) % v->super.journal_blocks,
 			 v->journal_head + g->nr_journal - 1, v->generation, v->journal_head,
@@ -708,8 +746,8 @@ static void start_group(struct dms_volume *v)
 		give_up(v);
 		return;
 	}
-	if (!READ_ONCE(v->nr_needy))
-		list_for_each_entry_safe(save, n, &v->ready, list) {
+	list_for_each_entry_safe(save, n, &v->ready, list)
+		if (save->stale || !READ_ONCE(v->nr_needy)) {
 			list_del(&save->list);
 			save_free(save);
 		}
@@ -765,6 +803,7 @@ static void group_flush(struct dms_group *g)
 static void group_failed(struct dms_volume *v, struct dms_group *g)
 {
 	atomic64_inc(&v->stats.area_errors);
+	g->min_journal = max(g->min_journal, g->nr_journal);
 	if (g->retries++ == GROUP_RETRIES)
 		dms_volume_fail(v, DMS_MODE_RO, "can't write the diff area",
 				blk_status_to_errno(g->status));
@@ -783,6 +822,7 @@ static void group_publish(struct dms_volume *v, struct dms_group *g)
 	u32 i;
 
 	g->retries = 0;
+	g->min_journal = 0;
 	v->journal_head += g->nr_journal;
 	for (i = 0; i < g->nr_runs; i++) {
 		struct dms_exception *e = &g->run[i].e;
@@ -836,11 +876,16 @@ static void finish_group(struct dms_volume *v)
 
 static void release(struct dms_volume *v)
 {
+	/*
+	 * In mode RO, too, writes wait until the copies are marked lost on disk;
+	 * then the background sets nr_needy to 0.
+	 */
 	bool needy = READ_ONCE(v->nr_needy);
+	bool failed = READ_ONCE(v->mode) != DMS_MODE_RW;
 	struct dms_bio *b, *n;
 
 	list_for_each_entry_safe(b, n, &v->waiting, list) {
-		if (needy)
+		if (needy && !(failed && !b->bio))
 			b->next = dms_bits_next_clear(v->saved, b->next, b->last);
 		else
 			b->next = b->last + 1;
@@ -852,7 +897,7 @@ static void release(struct dms_volume *v)
 		}
 		if (b->bio && dms_merge_busy(v) && !dms_merge_home(v, b->first, b->last)) {
 			if (!READ_ONCE(v->merge_stuck)) {
-				dms_merge_want(v, b->first, b->last);
+				dms_merge_want(v, b);
 				continue;
 			}
 			/* What it would be laid over can't be had. */
@@ -862,6 +907,7 @@ static void release(struct dms_volume *v)
 		}
 		list_del(&b->list);
 		if (b->bio) {
+			b->bio->bi_opf &= ~REQ_POLLED;
 			bio_set_dev(b->bio, v->origin);
 			submit_bio_noacct(b->bio);
 		} else {
@@ -876,6 +922,7 @@ static void saver(struct work_struct *work)
 	struct bio_list incoming;
 	LIST_HEAD(read_done);
 	struct blk_plug plug;
+	unsigned int noio;
 	bool group_done;
 	struct bio *bio;
 
@@ -888,6 +935,7 @@ static void saver(struct work_struct *work)
 	v->group_done = false;
 	spin_unlock_irq(&v->lock);
 
+	noio = memalloc_noio_save();
 	while ((bio = bio_list_pop(&incoming))) {
 		struct dms_bio *b = dm_per_bio_data(bio, sizeof(*b));
 
@@ -902,6 +950,7 @@ static void saver(struct work_struct *work)
 	start_group(v);
 	release(v);
 	blk_finish_plug(&plug);
+	memalloc_noio_restore(noio);
 	if (!list_empty(&v->waiting) && !v->group_busy)
 		mod_delayed_work(v->save_wq, &v->stall_work, HZ / 10);
 }
@@ -912,7 +961,7 @@ static void stalled(struct work_struct *work)
 	struct dms_volume *v = container_of(work, struct dms_volume, stall_work.work);
 
 	dms_saver_wake(v);
-	if (READ_ONCE(v->want))
+	if (READ_ONCE(v->want) || READ_ONCE(v->mode) != DMS_MODE_RW)
 		dms_background_wake(v);
 }
 
@@ -996,6 +1045,8 @@ void dms_saver_exit(struct dms_volume *v)
 	int i;
 
 	if (v->save_wq) {
+		/* Saves that nobody waits for may still be reading. */
+		wait_event(v->idle_wait, RB_EMPTY_ROOT(&v->pending));
 		cancel_delayed_work_sync(&v->stall_work);
 		flush_work(&v->save_work);
 		destroy_workqueue(v->save_wq);

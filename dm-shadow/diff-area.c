@@ -13,6 +13,7 @@
  * can't be told.
  */
 #include <linux/blkdev.h>
+#include <linux/sched/mm.h>
 
 #include "volume.h"
 
@@ -389,13 +390,15 @@ static int open_persistent(struct dms_volume *v, char **error)
 	}
 	if (v->super.flags & DMS_SUPER_LOST) {
 		mark_all(v, DMS_SHADOW_INVALID);
-		v->merge_shadow = 0;	/* it went on without a record */
-		v->super.flags &= ~DMS_SUPER_LOST;
+		if (v->super.flags & DMS_SUPER_MERGED)
+			v->merge_shadow = 0;
+		v->super.flags &= ~(DMS_SUPER_LOST | DMS_SUPER_MERGED);
 	}
 	if (v->merge_shadow) {
-		v->home = dms_bits_create(v->origin_chunks);
-		if (!v->home || !dms_shadow_find(v, v->merge_shadow))
-			return v->home ? -EUCLEAN : -ENOMEM;
+		*error = "Merge under way can't be resumed";
+		r = dms_merge_load(v);
+		if (r)
+			return r;
 	}
 	dms_shadows_recount(v);
 
@@ -436,6 +439,7 @@ int dms_area_open(struct dms_volume *v, const struct dms_config *c, char **error
 
 void dms_area_close(struct dms_volume *v)
 {
+	unsigned int noio = memalloc_noio_save();
 	u32 flags = 0;
 
 	mutex_lock(&v->back_mutex);
@@ -450,6 +454,7 @@ void dms_area_close(struct dms_volume *v)
 	if (v->mode != DMS_MODE_RW)
 		dms_mark_lost(v);
 	mutex_unlock(&v->back_mutex);
+	memalloc_noio_restore(noio);
 }
 
 int dms_area_resize(struct dms_volume *v)
@@ -469,8 +474,11 @@ int dms_area_resize(struct dms_volume *v)
 		if (!slots)
 			return -ENOMEM;
 	}
+	/* Nothing saved may lie where the superblock on disk does not reach. */
+	WRITE_ONCE(v->growing, true);
 	r = dms_alloc_grow(v->alloc, chunks);
 	if (r) {
+		WRITE_ONCE(v->growing, false);
 		kvfree(slots);
 		return r;
 	}
@@ -497,6 +505,7 @@ int dms_area_resize(struct dms_volume *v)
 		kvfree(slots);
 	}
 	r = dms_checkpoint(v, 0);
+	WRITE_ONCE(v->growing, false);
 	dms_saver_wake(v);
 	return r;
 }

@@ -550,6 +550,7 @@ static int map_write(struct dms_volume *v, struct bio *bio)
 	b->bio = bio;
 	b->first = b->next = b->issued = first;
 	b->last = last;
+	b->wanted = false;
 	dms_detain(v, bio);
 	return DM_MAPIO_SUBMITTED;
 }

@@ -35,6 +35,7 @@
  * cleared by the merge's work item, which alone moves the cursor.
  */
 #include <linux/blkdev.h>
+#include <linux/sched/mm.h>
 
 #include "volume.h"
 
@@ -89,18 +90,17 @@ struct dms_shadow *dms_merge_source(struct dms_volume *v, u64 first, u32 max, u3
 	return home ? NULL : s;
 }
 
-void dms_merge_want(struct dms_volume *v, u64 first, u64 last)
+void dms_merge_want(struct dms_volume *v, struct dms_bio *b)
 {
 	unsigned long flags;
-	u32 i;
 
+	if (b->wanted)
+		return;
 	spin_lock_irqsave(&v->home_lock, flags);
-	for (i = 0; i < v->nr_wanted; i++)
-		if (v->wanted[i].first <= first && v->wanted[i].last >= last)
-			break;
-	if (i == v->nr_wanted && i < DMS_HOME_WANTED) {
-		v->wanted[i].first = first;
-		v->wanted[i].last = last;
+	if (v->nr_wanted < DMS_HOME_WANTED) {
+		b->wanted = true;
+		v->wanted[v->nr_wanted].first = b->first;
+		v->wanted[v->nr_wanted].last = b->last;
 		v->nr_wanted++;
 	}
 	spin_unlock_irqrestore(&v->home_lock, flags);
@@ -114,6 +114,23 @@ static bool add_merge(struct dms_op *op, struct dms_journal_block *j)
 	return dms_journal_add_merge(j, op->id, op->epoch, op->cursor);
 }
 
+static void apply_cursor(struct dms_volume *v, struct dms_op *op)
+{
+	set_cursor(v, op->cursor);
+	if (!op->id)
+		smp_store_release(&v->merge_shadow, 0);
+}
+
+static int record_cursor(struct dms_volume *v, u32 id, u64 cursor)
+{
+	struct dms_op op = {
+		.add = add_merge, .apply = apply_cursor,
+		.id = id, .epoch = v->merge_epoch, .cursor = cursor,
+	};
+
+	return dms_saver_commit(v, &op);
+}
+
 static bool add_home(struct dms_op *op, struct dms_journal_block *j)
 {
 	return dms_journal_add_save(j, op->home, NULL, 1);
@@ -123,59 +140,7 @@ static void apply_home(struct dms_volume *v, struct dms_op *op)
 {
 	/* Room was seen to before the record was made. */
 	WARN_ON_ONCE(!dms_table_add(v->table[v->active], op->home, NULL));
-}
-
-/*
- * Once the diff area can't be written, the merge goes on without a record: the
- * copies are lost, but the origin must become whole (I6).  The area is marked
- * lost too, so that the merge is not resumed over later writes.
- */
-static int record(struct dms_volume *v, struct dms_op *op)
-{
-	int r = dms_saver_commit(v, op);
-
-	return READ_ONCE(v->mode) == DMS_MODE_RW ? r : 0;
-}
-
-static int record_cursor(struct dms_volume *v, u32 id, u64 cursor)
-{
-	struct dms_op op = {
-		.add = add_merge, .id = id, .epoch = v->merge_epoch, .cursor = cursor,
-	};
-
-	return record(v, &op);
-}
-
-static int is_home_on_disk(struct dms_volume *v, u64 chunk)
-{
-	struct dms_source *source = dms_cache_source(v->cache, true);
-	struct dms_trees *trees;
-	int r = 0, idx;
-	u32 i;
-
-	if (dms_table_is_home(v->table[0], chunk, v->merge_epoch) ||
-	    dms_table_is_home(v->table[1], chunk, v->merge_epoch))
-		return 1;
-	idx = srcu_read_lock(&v->srcu);
-	trees = srcu_dereference(v->trees, &v->srcu);
-	for (i = 0; !r && i < trees->nr; i++)
-		if (trees->tree[i].max_tag >= v->merge_epoch)
-			r = dms_tree_is_home(source, &trees->tree[i], chunk, v->merge_epoch);
-	srcu_read_unlock(&v->srcu, idx);
-	return r;
-}
-
-/* Is it home, by memory or by the index? */
-static int is_home(struct dms_volume *v, u64 chunk)
-{
-	int r;
-
-	if (dms_bits_test(v->home, chunk))
-		return 1;
-	r = is_home_on_disk(v, chunk);
-	if (r > 0)
-		dms_bits_set(v->home, chunk, 1);
-	return r;
+	dms_bits_set(v->home, op->home->chunk, op->home->length);
 }
 
 /*
@@ -185,31 +150,73 @@ static int is_home(struct dms_volume *v, u64 chunk)
 static int record_home(struct dms_volume *v, u64 first, u64 last)
 {
 	while (first <= last) {
-		struct dms_exception e = {
-			.chunk = first, .tag = v->merge_epoch, .kind = DMS_KIND_HOME,
-		};
+		struct dms_exception e = { .tag = v->merge_epoch, .kind = DMS_KIND_HOME };
 		struct dms_op op = { .add = add_home, .apply = apply_home, .home = &e };
-		int r = 0;
+		int r;
 
-		while (e.length < HOME_RUN && first + e.length <= last) {
-			r = is_home(v, first + e.length);
-			if (r)
-				break;
-			e.length++;
-		}
-		if (r < 0)
-			return r;
-		if (!e.length) {
-			first++;
-			continue;
-		}
-		r = record(v, &op);
+		first = dms_bits_next_clear(v->home, first, last);
+		if (first > last)
+			break;
+		e.chunk = first;
+		e.length = min_t(u64, HOME_RUN, last - first + 1);
+		e.length = min_t(u64, e.length, dms_bits_next(v->home, first) - first);
+		r = dms_saver_commit(v, &op);
 		if (r)
 			return r;
-		dms_bits_set(v->home, first, e.length);
 		first += e.length;
 	}
 	return 0;
+}
+
+static int load_table(struct dms_volume *v, struct dms_table *t)
+{
+	struct dms_exception e;
+	const __le32 *csums;
+	u32 i;
+
+	dms_table_sort(t);
+	for (i = 0; i < dms_table_count(t); i++) {
+		dms_table_get(t, i, &e, &csums);
+		if (e.kind == DMS_KIND_HOME && e.tag == v->merge_epoch)
+			dms_bits_set(v->home, e.chunk, e.length);
+	}
+	return 0;
+}
+
+static int load_tree(struct dms_volume *v, struct dms_source *source, const struct dms_tree *t)
+{
+	struct dms_exception e;
+	const __le32 *csums;
+	struct dms_cursor c;
+	int r;
+
+	dms_cursor_init(&c, source, t, 0);
+	while ((r = dms_cursor_next(&c, &e, &csums)) > 0)
+		if (e.kind == DMS_KIND_HOME && e.tag == v->merge_epoch)
+			dms_bits_set(v->home, e.chunk, e.length);
+	dms_cursor_exit(&c);
+	return r;
+}
+
+int dms_merge_load(struct dms_volume *v)
+{
+	struct dms_trees *trees = rcu_dereference_protected(v->trees, 1);
+	struct dms_source *source;
+	int r;
+	u32 i;
+
+	if (!dms_shadow_find(v, v->merge_shadow))
+		return -EUCLEAN;
+	v->home = dms_bits_create(v->origin_chunks);
+	source = dms_stream_create(v);
+	r = v->home && source ? load_table(v, v->table[v->active]) : -ENOMEM;
+	/* Trees from before the merge have none. */
+	for (i = 0; !r && i < trees->nr; i++)
+		if (trees->tree[i].max_tag >= v->merge_epoch)
+			r = load_tree(v, source, &trees->tree[i]);
+	if (source)
+		dms_stream_destroy(source);
+	return r;
 }
 
 static int write_zeroes(struct dms_volume *v, u64 chunk, u32 length)
@@ -266,6 +273,12 @@ static int bring_run(struct dms_volume *v, u64 chunk, u64 last, void *buf, __le3
 	int r, idx;
 	u64 c;
 
+	c = dms_bits_next_clear(v->home, chunk, chunk + max - 1);
+	if (c > chunk) {
+		*next = c;
+		return 0;
+	}
+	max = min_t(u64, max, dms_bits_next(v->home, chunk) - chunk);
 	idx = srcu_read_lock(&v->srcu);
 	s = source_of(v);
 	r = s ? dms_lookup(v, s, chunk, max, v->merge_epoch, true, &e, csums) : 0;
@@ -275,18 +288,6 @@ static int bring_run(struct dms_volume *v, u64 chunk, u64 last, void *buf, __le3
 	*next = chunk + e.length;
 	if (!r || (e.kind != DMS_KIND_DATA && e.kind != DMS_KIND_ZERO))
 		return 0;
-	/* Written since the merge began, in this activation or before? */
-	for (c = chunk; c < *next; c++) {
-		r = is_home(v, c);
-		if (r < 0)
-			return r;
-		if (!r)
-			continue;
-		*next = max(c, chunk + 1);
-		if (c == chunk)
-			return 0;
-		e.length = c - chunk;
-	}
 	r = dms_save_range(v, chunk, *next - 1);
 	if (r && READ_ONCE(v->mode) == DMS_MODE_RW)
 		return r;
@@ -295,81 +296,102 @@ static int bring_run(struct dms_volume *v, u64 chunk, u64 last, void *buf, __le3
 	return copy_run(v, &e, csums, buf);
 }
 
-static bool take_wanted(struct dms_volume *v, u64 *first, u64 *last)
+/*
+ * What detained writes wait for, all of it with one flush, as HOME exceptions.
+ * A vast discard is left to the cursor, which gets there without a record for
+ * each run.
+ */
+static int serve_wanted(struct dms_volume *v, void *buf, __le32 *csums)
 {
-	bool any;
+	struct dms_range wanted[DMS_HOME_WANTED];
+	u64 chunk, next;
+	int r = 0;
+	u32 nr, i;
 
 	spin_lock_irq(&v->home_lock);
-	any = v->nr_wanted;
-	if (any) {
-		*first = v->wanted[0].first;
-		*last = v->wanted[0].last;
-		v->nr_wanted--;
-		memmove(&v->wanted[0], &v->wanted[1], v->nr_wanted * sizeof(v->wanted[0]));
-	}
+	nr = v->nr_wanted;
+	memcpy(wanted, v->wanted, nr * sizeof(wanted[0]));
+	v->nr_wanted = 0;
 	spin_unlock_irq(&v->home_lock);
-	return any;
-}
-
-/* Bring @first...@last home and make that durable as HOME exceptions. */
-static int serve_wanted(struct dms_volume *v, u64 first, u64 last, void *buf, __le32 *csums)
-{
-	u64 chunk, next;
-	int r;
-
-	/* A vast discard: the cursor gets there without a HOME for each run. */
-	if (last - first > WANTED_MAX)
+	if (!nr)
 		return 0;
-	first = max(first, v->merge_cursor);
-	for (chunk = first; chunk <= last; chunk = next) {
-		r = bring_run(v, chunk, last, buf, csums, &next);
-		if (r)
-			return r;
+	for (i = 0; i < nr; i++) {
+		wanted[i].first = max(wanted[i].first, v->merge_cursor);
+		wanted[i].last = min(wanted[i].last, v->origin_chunks - 1);
+		if (wanted[i].last - wanted[i].first > WANTED_MAX)
+			wanted[i].first = wanted[i].last + 1;
+		for (chunk = wanted[i].first; !r && chunk <= wanted[i].last; chunk = next)
+			r = bring_run(v, chunk, wanted[i].last, buf, csums, &next);
 	}
-	if (first > last)
-		return 0;
-	r = dms_io_flush(v->origin);
-	return r ? r : record_home(v, first, last);
-}
-
-/* Go on at the cursor.  1: the end is reached. */
-static int next_window(struct dms_volume *v, void *buf, __le32 *csums)
-{
-	u64 cursor = v->merge_cursor, chunk = cursor, next;
-	u64 last = v->origin_chunks - 1;
-	u64 window = WINDOW_BYTES >> (v->chunk_shift + SECTOR_SHIFT), done = 0;
-	int r;
-
-	while (chunk <= last && done < max_t(u64, window, 1)) {
-		r = bring_run(v, chunk, last, buf, csums, &next);
-		if (r)
-			return r;
-		if (next - chunk < 64)	/* long gaps cost nothing */
-			done += next - chunk;
-		else
-			done++;
-		chunk = next;
-		if (READ_ONCE(v->nr_wanted))
-			break;
-	}
-	r = dms_io_flush(v->origin);
 	if (!r)
-		r = record_cursor(v, v->merge_shadow, chunk);
+		r = dms_io_flush(v->origin);
+	for (i = 0; !r && i < nr; i++)
+		r = record_home(v, wanted[i].first, wanted[i].last);
+	return r;
+}
+
+/* Go on from *@cursor, without making it home.  1: the end is reached. */
+static int bring_window(struct dms_volume *v, u64 *cursor, void *buf, __le32 *csums)
+{
+	u64 window = max_t(u64, WINDOW_BYTES >> (v->chunk_shift + SECTOR_SHIFT), 1);
+	u64 last = v->origin_chunks - 1, next, done = 0;
+	int r;
+
+	while (*cursor <= last && done < window && !READ_ONCE(v->merge_stop)) {
+		r = bring_run(v, *cursor, last, buf, csums, &next);
+		if (r)
+			return r;
+		/* Gaps cost nothing. */
+		done += next - *cursor < 64 ? next - *cursor : 1;
+		*cursor = next;
+		cond_resched();
+	}
+	r = dms_io_flush(v->origin);
+	return r ? r : *cursor > last;
+}
+
+/*
+ * The diff area can't be written, so that nothing can be recorded.  Writes to
+ * what is not home by record wait until all of it is: a merge that is resumed
+ * from the record then does no harm.  The origin must become whole (I6).
+ */
+static int finish_unrecorded(struct dms_volume *v, void *buf, __le32 *csums)
+{
+	u64 cursor = v->merge_cursor;
+	int r;
+
+	do {
+		r = bring_window(v, &cursor, buf, csums);
+	} while (!r && !READ_ONCE(v->merge_stop));
+	if (r <= 0)
+		return r;
+	mutex_lock(&v->back_mutex);
+	v->super.flags |= DMS_SUPER_MERGED;
+	if (dms_super_write(v))
+		DMERR("%s: can't record the end of the merge: it will be done again at the next activation",
+		      v->name);
+	mutex_unlock(&v->back_mutex);
+	smp_store_release(&v->merge_shadow, 0);
+	return 1;
+}
+
+static int step(struct dms_volume *v, void *buf, __le32 *csums)
+{
+	u64 cursor = v->merge_cursor;
+	int r;
+
+	if (READ_ONCE(v->mode) != DMS_MODE_RW)
+		return finish_unrecorded(v, buf, csums);
+	r = serve_wanted(v, buf, csums);
 	if (r)
 		return r;
-	set_cursor(v, chunk);
-	return chunk > last;
-}
-
-static void finish(struct dms_volume *v)
-{
-	u32 id = v->merge_shadow;
-
-	if (record_cursor(v, 0, 0))
-		return;
-	WRITE_ONCE(v->merge_shadow, 0);
-	DMINFO("%s: merge of shadow copy %u is done", v->name, id);
-	dms_volume_event(v);
+	r = bring_window(v, &cursor, buf, csums);
+	if (r < 0)
+		return r;
+	if (!r)
+		return record_cursor(v, v->merge_shadow, cursor);
+	r = record_cursor(v, 0, cursor);
+	return r ? r : 1;
 }
 
 void dms_merge_wake(struct dms_volume *v)
@@ -381,36 +403,35 @@ void dms_merge_wake(struct dms_volume *v)
 static void merge(struct work_struct *work)
 {
 	struct dms_volume *v = container_of(work, struct dms_volume, merge_work);
+	u32 id = READ_ONCE(v->merge_shadow);
+	unsigned int noio;
 	__le32 *csums;
-	u64 first, last;
 	void *buf;
-	int r = 0;
+	int r;
 
-	if (!v->merge_shadow || v->merge_stuck || READ_ONCE(v->merge_stop))
+	if (!id || v->merge_stuck || READ_ONCE(v->merge_stop))
 		return;
-	buf = __vmalloc(RUN_BLOCKS * DMS_BLOCK_SIZE, GFP_NOIO);
+	noio = memalloc_noio_save();
+	buf = vmalloc(RUN_BLOCKS * DMS_BLOCK_SIZE);
 	csums = kmalloc_array(RUN_BLOCKS, sizeof(*csums), GFP_NOIO);
-	if (buf && csums) {
-		while (!r && take_wanted(v, &first, &last))
-			r = serve_wanted(v, first, last, buf, csums);
-		if (!r)
-			r = next_window(v, buf, csums);
-	} else {
-		r = -ENOMEM;
-	}
+	r = buf && csums ? step(v, buf, csums) : -ENOMEM;
 	kfree(csums);
 	vfree(buf);
+	memalloc_noio_restore(noio);
 	if (r > 0) {
-		finish(v);
+		DMINFO("%s: merge of shadow copy %u is done", v->name, id);
+		dms_volume_event(v);
 	} else if (r == -ENOMEM) {
 		schedule_timeout_uninterruptible(HZ / 10);
+	} else if (r == -EROFS) {
+		/* Failed meanwhile: once more, without records. */
 	} else if (r) {
 		v->merge_stuck = true;
-		DMERR("%s: merge of shadow copy %u stopped: error %d", v->name, v->merge_shadow, r);
+		DMERR("%s: merge of shadow copy %u stopped: error %d", v->name, id, r);
 		dms_volume_event(v);
 	}
 	dms_saver_wake(v);
-	if (!v->merge_stuck)
+	if (r <= 0 && !v->merge_stuck)
 		dms_merge_wake(v);
 }
 
@@ -428,11 +449,26 @@ void dms_merge_exit(struct dms_volume *v)
 		destroy_workqueue(v->merge_wq);
 }
 
+/* Nothing is in flight on the suspended origin. */
+static void apply_start(struct dms_volume *v, struct dms_op *op)
+{
+	dms_bits_retire(v->home, &v->srcu);
+	v->home = op->bits;
+	v->epoch = op->epoch;
+	v->merge_epoch = op->epoch;
+	v->merge_stuck = false;
+	v->nr_wanted = 0;
+	v->exact = false;
+	set_cursor(v, 0);
+	smp_store_release(&v->merge_shadow, op->id);
+}
+
 int dms_merge_start(struct dms_volume *v, u32 id)
 {
 	struct dms_shadow *s = dms_shadow_find(v, id);
-	struct dms_op op = { .add = add_merge };
-	struct dms_bits *home;
+	struct dms_op op = {
+		.add = add_merge, .apply = apply_start, .id = id, .epoch = v->epoch + 1,
+	};
 	int r;
 
 	if (!s)
@@ -443,25 +479,15 @@ int dms_merge_start(struct dms_volume *v, u32 id)
 		return -EINVAL;
 	if (!v->suspended)
 		return -EBUSY;
-	home = dms_bits_create(v->origin_chunks);
-	if (!home)
+	if (v->epoch >= U32_MAX - 1)
+		return -EOVERFLOW;
+	op.bits = dms_bits_create(v->origin_chunks);
+	if (!op.bits)
 		return -ENOMEM;
-	op.id = id;
-	op.epoch = v->epoch + 1;
 	r = dms_saver_commit(v, &op);
-	if (r) {
-		dms_bits_destroy(home);
-		return r;
-	}
-	dms_bits_destroy(v->home);
-	v->home = home;
-	v->epoch++;
-	v->merge_epoch = v->epoch;
-	v->merge_stuck = false;
-	v->exact = false;
-	set_cursor(v, 0);
-	/* Nothing is in flight on the suspended origin. */
-	smp_store_release(&v->merge_shadow, id);
-	dms_merge_wake(v);
-	return 0;
+	if (r)
+		dms_bits_destroy(op.bits);
+	else
+		dms_merge_wake(v);
+	return r;
 }

@@ -508,12 +508,12 @@ void dms_status(struct dms_volume *v, char *result, unsigned int maxlen)
 	nr_trees = t->nr;
 	for (i = 0; i < nr_trees; i++)
 		entries += t->tree[i].entries;
+	bitmaps = dms_bits_bytes(READ_ONCE(v->saved)) + dms_bits_bytes(READ_ONCE(v->saved_before)) +
+		  dms_bits_bytes(READ_ONCE(v->home)) + dms_alloc_bytes(v->alloc);
 	srcu_read_unlock(&v->srcu, idx);
 	in_memory = dms_table_count(v->table[0]) + dms_table_count(v->table[1]);
 	room = dms_table_room(v->table[0]) + dms_table_room(v->table[1]);
 	bytes = dms_table_bytes(v->table[0]) + dms_table_bytes(v->table[1]);
-	bitmaps = dms_bits_bytes(v->saved) + dms_bits_bytes(v->saved_before) +
-		  dms_bits_bytes(v->home) + dms_alloc_bytes(v->alloc);
 
 	DMEMIT("%s %s %u %llu/%llu %llu ", modes[v->mode],
 	       v->is_volatile ? "volatile" : "persistent", 1U << v->chunk_shift,

@@ -22,6 +22,7 @@ struct replay {
 	u64 first, nr;		/* sequences in the window */
 	void *window;
 	void *data;		/* of one save */
+	bool lost;		/* part of the journal is damaged */
 };
 
 /* The block with @sequence, or an error; valid until the next call. */
@@ -106,6 +107,26 @@ static int torn(struct replay *p, u64 sequence, const struct dms_record *rec)
 	return 0;
 }
 
+/*
+ * Nothing fits at @sequence: is that the end, or was there a block that is
+ * damaged?  Then one behind it says that everything before itself was durable.
+ */
+static int is_gap(struct replay *p, u64 sequence)
+{
+	struct dms_super *s = &p->v->super;
+	const void *block;
+	u64 i;
+
+	for (i = sequence + 1; i < sequence + s->journal_blocks; i++) {
+		block = journal_block(p, i);
+		if (IS_ERR(block))
+			return PTR_ERR(block);
+		if (fits(p, block, i) && dms_journal_stable(block) > sequence)
+			return 1;
+	}
+	return 0;
+}
+
 /* Where does the journal that counts end? */
 static int find_end(struct replay *p, u64 from, u64 *end)
 {
@@ -122,9 +143,17 @@ static int find_end(struct replay *p, u64 from, u64 *end)
 			break;
 		stable = max(stable, dms_journal_stable(block));
 	}
+	r = is_gap(p, sequence);
+	if (r < 0)
+		return r;
+	if (r) {
+		DMERR("%s: block %llu of the journal is damaged: what followed is lost, and with it all shadow copies",
+		      p->v->name, (unsigned long long)sequence);
+		p->lost = true;
+	}
 	for (*end = min(stable, sequence); *end < sequence; ++*end) {
 		r = each_record(p, *end, *end + 1, torn);
-		if (r == 1 || r == -EUCLEAN)
+		if (r == 1)
 			break;
 		if (r)
 			return r;
@@ -163,6 +192,12 @@ static int apply_shadow(struct dms_volume *v, const struct dms_record *rec)
 	v->epoch = max(v->epoch, info->id);
 	s = dms_shadow_find(v, info->id);
 	if (s) {
+		/* Exempt runs never go again; the record may be older than they. */
+		if (s->info.flags & DMS_SHADOW_EXEMPT) {
+			info->flags |= DMS_SHADOW_EXEMPT;
+			info->exempt = s->info.exempt;
+			info->exempt_chunks = s->info.exempt_chunks;
+		}
 		s->info = *info;
 		goto out;
 	}
@@ -197,6 +232,10 @@ static int apply_save(struct replay *p, u64 sequence, const struct dms_record *r
 	struct dms_volume *v = p->v;
 	int r;
 
+	/* Left of an attempt that was repeated: the first one counts. */
+	if (rec->save.kind != DMS_KIND_HOME &&
+	    dms_table_max_tag(v->table[v->active], rec->save.chunk) >= rec->save.tag)
+		return 0;
 	r = claim(p, sequence, rec);
 	if (r)
 		return r;
@@ -280,7 +319,9 @@ int dms_replay(struct dms_volume *v, bool *any)
 		r = apply_all(&p, from, end);
 	if (!r) {
 		v->journal_head = end;
-		*any = end > from;
+		*any = end > from || p.lost;
+		if (p.lost)
+			v->super.flags |= DMS_SUPER_LOST;
 	}
 	vfree(p.window);
 	vfree(p.data);

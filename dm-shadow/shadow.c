@@ -48,7 +48,8 @@ void dms_shadows_recount(struct dms_volume *v)
 
 	for (i = 0; i < c->nr; i++)
 		needy += dms_shadow_valid(c->shadow[i]);
-	WRITE_ONCE(v->nr_needy, v->mode == DMS_MODE_RW ? needy : 0);
+	/* Who may write unsaved must see which copies can't be read: map.c. */
+	smp_store_release(&v->nr_needy, needy);
 }
 
 static void free_copies(struct rcu_head *rcu)
@@ -68,24 +69,43 @@ struct dms_shadow *dms_shadow_alloc(const struct dms_volume *v, const struct dms
 	return s;
 }
 
-int dms_shadows_replace(struct dms_volume *v, struct dms_shadow *add, struct dms_shadow *remove)
+/* The list with @add and without @remove (either may be NULL).  NULL: no memory. */
+static struct dms_copies *changed_list(struct dms_volume *v, struct dms_shadow *add,
+				       struct dms_shadow *remove)
 {
 	struct dms_copies *old = copies_of(v), *new;
 	u32 i;
 
 	new = kmalloc(struct_size(new, shadow, (old ? old->nr : 0) + 1), GFP_NOIO);
 	if (!new)
-		return -ENOMEM;
+		return NULL;
 	new->nr = 0;
 	for (i = 0; old && i < old->nr; i++)
 		if (old->shadow[i] != remove)
 			new->shadow[new->nr++] = old->shadow[i];
 	if (add)
 		new->shadow[new->nr++] = add;
+	return new;
+}
+
+static void install_list(struct dms_volume *v, struct dms_copies *new)
+{
+	struct dms_copies *old = copies_of(v);
+
 	rcu_assign_pointer(v->copies, new);
 	if (old)
 		call_srcu(&v->srcu, &old->rcu, free_copies);
 	dms_shadows_recount(v);
+	v->shadows_dirty = true;
+}
+
+int dms_shadows_replace(struct dms_volume *v, struct dms_shadow *add, struct dms_shadow *remove)
+{
+	struct dms_copies *new = changed_list(v, add, remove);
+
+	if (!new)
+		return -ENOMEM;
+	install_list(v, new);
 	return 0;
 }
 
@@ -101,7 +121,34 @@ void dms_shadows_lost(struct dms_volume *v)
 		WRITE_ONCE(c->shadow[i]->info.flags,
 			   c->shadow[i]->info.flags | DMS_SHADOW_INVALID);
 	srcu_read_unlock(&v->srcu, idx);
-	WRITE_ONCE(v->nr_needy, 0);
+}
+
+/*
+ * The copies that exist when the checkpoint looks become invalid; one taken
+ * meanwhile, which it does not write so, stays.
+ */
+int dms_shadows_invalidate(struct dms_volume *v)
+{
+	struct dms_copies *c;
+	u32 i, last = READ_ONCE(v->epoch);
+	int r, idx;
+
+	v->invalidate_upto = last;
+	v->shadows_dirty = true;
+	r = dms_checkpoint(v, 0);
+	v->invalidate_upto = 0;
+	if (r)
+		return r;
+	idx = srcu_read_lock(&v->srcu);
+	c = srcu_dereference(v->copies, &v->srcu);
+	spin_lock(&v->info_lock);
+	for (i = 0; i < c->nr && c->shadow[i]->info.id <= last; i++)
+		WRITE_ONCE(c->shadow[i]->info.flags,
+			   c->shadow[i]->info.flags | DMS_SHADOW_INVALID);
+	spin_unlock(&v->info_lock);
+	srcu_read_unlock(&v->srcu, idx);
+	dms_shadows_recount(v);
+	return 0;
 }
 
 void dms_shadows_free(struct dms_volume *v)
@@ -118,6 +165,7 @@ void dms_shadows_free(struct dms_volume *v)
 	kfree(c);
 	list_for_each_entry_safe(s, n, &v->dead, dead_list)
 		kfree(s);
+	list_splice(&v->gone_before, &v->gone_trees);
 	list_for_each_entry_safe(g, gn, &v->gone_trees, list)
 		kfree(g);
 }
@@ -143,13 +191,26 @@ static bool find_uuid(struct dms_volume *v, const u8 *uuid)
 	return false;
 }
 
+/* The origin is suspended: nobody maps. */
+static void apply_create(struct dms_volume *v, struct dms_op *op)
+{
+	dms_saver_stale(v);
+	v->epoch = op->info->id;
+	dms_bits_retire(v->saved_before, &v->srcu);
+	spin_lock(&v->info_lock);
+	v->saved_before = v->saved;
+	v->before_all = !v->nr_needy;
+	v->saved = op->bits;
+	v->saved_epoch = op->info->id;
+	spin_unlock(&v->info_lock);
+	v->exact = true;
+	install_list(v, op->copies);
+}
+
 int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 {
-	struct dms_op op = { .add = add_shadow, .info = info };
-	struct dms_bits *saved;
+	struct dms_op op = { .add = add_shadow, .apply = apply_create, .info = info };
 	struct timespec64 now;
-	bool before_all;
-	struct dms_shadow *s;
 	int r;
 
 	if (!v->suspended)
@@ -168,9 +229,11 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 	info->created_nsec = now.tv_nsec;
 	info->origin_sectors = v->origin_sectors;
 
-	saved = dms_bits_create(v->origin_chunks);
-	s = dms_shadow_alloc(v, info);
-	r = saved && s ? 0 : -ENOMEM;
+	op.bits = dms_bits_create(v->origin_chunks);
+	op.shadow = dms_shadow_alloc(v, info);
+	if (op.shadow)
+		op.copies = changed_list(v, op.shadow, NULL);
+	r = op.bits && op.copies ? 0 : -ENOMEM;
 	/*
 	 * What the origin's cache holds belongs to the copy: it must not read
 	 * otherwise after a power cut.
@@ -179,98 +242,93 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 		r = dms_io_flush(v->origin);
 	if (!r)
 		r = dms_saver_commit(v, &op);
-	if (r)
-		goto bad;
-	v->epoch = info->id;
-	v->shadows_dirty = true;
-	before_all = !v->nr_needy;
-	r = dms_shadows_replace(v, s, NULL);
 	if (r) {
-		/* It is on disk: take it back, or it would show up later. */
-		struct dms_op undo = { .add = add_delete, .id = info->id };
-
-		dms_saver_commit(v, &undo);
-		goto bad;
+		dms_bits_destroy(op.bits);
+		kfree(op.copies);
+		kfree(op.shadow);
 	}
-	/* The origin is suspended: nobody looks at the bits but exempt_bits(). */
-	mutex_lock(&v->bits_mutex);
-	dms_bits_destroy(v->saved_before);
-	v->saved_before = v->saved;
-	v->saved = saved;
-	v->saved_epoch = info->id;
-	v->before_all = before_all;
-	mutex_unlock(&v->bits_mutex);
-	v->exact = true;
-	return 0;
-bad:
-	dms_bits_destroy(saved);
-	kfree(s);
 	return r;
 }
 
-int dms_shadow_update(struct dms_volume *v, const struct dms_shadow_info *info)
+static void apply_update(struct dms_volume *v, struct dms_op *op)
 {
-	struct dms_shadow *s = dms_shadow_find(v, info->id);
-	struct dms_op op = { .add = add_shadow, .info = info };
-	int r;
+	const struct dms_shadow_info *info = op->info;
+	struct dms_shadow *s = op->shadow;
 
-	r = dms_saver_commit(v, &op);
-	if (r)
-		return r;
 	spin_lock(&v->info_lock);
-	/* The exempt tree may have come meanwhile. */
-	WRITE_ONCE(s->info.flags, info->flags | (s->info.flags & DMS_SHADOW_EXEMPT));
+	/* What came meanwhile, other than by a message, stays. */
+	WRITE_ONCE(s->info.flags, info->flags |
+		   (s->info.flags & (DMS_SHADOW_EXEMPT | DMS_SHADOW_INVALID)));
 	s->info.locked_until = info->locked_until;
 	s->info.attr_size = info->attr_size;
 	memcpy(s->info.attr, info->attr, sizeof(info->attr));
 	spin_unlock(&v->info_lock);
 	v->shadows_dirty = true;
 	dms_shadows_recount(v);
-	return 0;
 }
 
-void dms_tree_gone(struct dms_volume *v, const struct dms_tree *t)
+int dms_shadow_update(struct dms_volume *v, const struct dms_shadow_info *info)
 {
-	struct dms_gone_tree *g;
+	struct dms_op op = {
+		.add = add_shadow, .apply = apply_update, .info = info,
+		.shadow = dms_shadow_find(v, info->id),
+	};
 
-	if (!t->depth)
-		return;
-	g = kmalloc(sizeof(*g), GFP_NOIO | __GFP_NOFAIL);
+	return dms_saver_commit(v, &op);
+}
+
+struct dms_gone_tree *dms_tree_gone_prepare(void)
+{
+	return kzalloc(sizeof(struct dms_gone_tree), GFP_NOIO | __GFP_NOFAIL);
+}
+
+static void add_gone(struct dms_volume *v, struct dms_gone_tree *g, const struct dms_tree *t)
+{
 	g->tree = *t;
 	spin_lock_irq(&v->lock);
 	list_add_tail(&g->list, &v->gone_trees);
 	spin_unlock_irq(&v->lock);
 }
 
-static int delete(struct dms_volume *v, struct dms_shadow *s, bool urgent)
+void dms_tree_gone(struct dms_volume *v, const struct dms_tree *t)
+{
+	add_gone(v, dms_tree_gone_prepare(), t);
+}
+
+static void apply_delete(struct dms_volume *v, struct dms_op *op)
 {
 	struct dms_copies *c = copies_of(v);
-	struct dms_op op = { .add = add_delete, .id = s->info.id, .urgent = urgent };
-	bool newest = c->shadow[c->nr - 1] == s;
-	struct dms_tree exempt;
-	int r;
+	struct dms_shadow *s = op->shadow;
 
-	r = dms_saver_commit(v, &op);
-	if (r)
-		return r;
+	if (c->shadow[c->nr - 1] == s)
+		v->exact = false;
 	spin_lock(&v->info_lock);
 	WRITE_ONCE(s->dead, true);
-	exempt = s->info.exempt;
-	spin_unlock(&v->info_lock);
-	r = dms_shadows_replace(v, NULL, s);
-	dms_shadows_recount(v);
-	if (r)			/* dead as it is, the list can wait for the next change */
-		return 0;
-	if (newest)
-		v->exact = false;
-	v->shadows_dirty = true;
-	dms_tree_gone(v, &exempt);
-	WRITE_ONCE(v->reclaim, true);
-	spin_lock(&v->info_lock);
 	list_add(&s->dead_list, &v->dead);
 	spin_unlock(&v->info_lock);
+	install_list(v, op->copies);
+	add_gone(v, op->gone, &s->info.exempt);
+	WRITE_ONCE(v->reclaim, true);
 	dms_background_wake(v);
-	return 0;
+}
+
+static int delete(struct dms_volume *v, struct dms_shadow *s, bool urgent)
+{
+	struct dms_op op = {
+		.add = add_delete, .apply = apply_delete, .id = s->info.id, .shadow = s,
+		.urgent = urgent, .copies = changed_list(v, NULL, s),
+	};
+	int r;
+
+	if (!op.copies)
+		return -ENOMEM;
+	op.gone = dms_tree_gone_prepare();
+	r = dms_saver_commit(v, &op);
+	if (r) {
+		kfree(op.copies);
+		kfree(op.gone);
+	}
+	return r;
 }
 
 static bool is_locked(const struct dms_shadow *s)
@@ -433,8 +491,12 @@ int dms_exempt_run(struct dms_volume *v, u32 id, u64 chunk, u64 count)
 	return 0;
 }
 
-/* Exempt chunks that no older copy needs, need no saving from now on. */
-static int set_exempt_bits(struct dms_volume *v, const struct dms_tree *tree)
+/*
+ * Exempt chunks that no older copy needs, by the bitmap @before the creation
+ * (NULL: all), need no saving from now on.
+ */
+static int set_exempt_bits(struct dms_volume *v, const struct dms_tree *tree,
+			   struct dms_bits *saved, const struct dms_bits *before)
 {
 	struct dms_source *source = dms_stream_create(v);
 	struct dms_exception e;
@@ -448,32 +510,43 @@ static int set_exempt_bits(struct dms_volume *v, const struct dms_tree *tree)
 	while ((r = dms_cursor_next(&c, &e, &csums)) > 0) {
 		u64 chunk, end = e.chunk + e.length;
 
-		if (v->before_all) {
-			dms_bits_set(v->saved, e.chunk, e.length);
+		if (!before) {
+			dms_bits_set(saved, e.chunk, e.length);
 			continue;
 		}
-		for (chunk = e.chunk; chunk < end; chunk++)
-			if (dms_bits_test(v->saved_before, chunk))
-				dms_bits_set(v->saved, chunk, 1);
+		for (chunk = dms_bits_next(before, e.chunk); chunk < end;
+		     chunk = dms_bits_next(before, chunk + 1))
+			dms_bits_set(saved, chunk, 1);
+		cond_resched();
 	}
 	dms_cursor_exit(&c);
 	dms_stream_destroy(source);
 	return r;
 }
 
+/*
+ * Set the saved bits of what is exempt.  A creation meanwhile makes the bitmap
+ * the one before its own, where these bits are just as true.
+ */
 static int exempt_bits(struct dms_volume *v, u32 id, const struct dms_tree *tree)
 {
-	int r = 0;
+	struct dms_bits *saved, *before;
+	bool all;
+	int r = 0, idx;
 
 	/* Reads of these chunks on their way to the origin end first (I3). */
 	synchronize_srcu(&v->srcu);
-	mutex_lock(&v->bits_mutex);
-	if (v->saved_before && id == v->saved_epoch) {
-		r = set_exempt_bits(v, tree);
-		dms_bits_destroy(v->saved_before);
-		v->saved_before = NULL;
-	}
-	mutex_unlock(&v->bits_mutex);
+	idx = srcu_read_lock(&v->srcu);
+	spin_lock(&v->info_lock);
+	saved = v->saved;
+	before = v->saved_before;
+	all = v->before_all;
+	if (id != v->saved_epoch)
+		before = NULL;
+	spin_unlock(&v->info_lock);
+	if (before)
+		r = set_exempt_bits(v, tree, saved, all ? NULL : before);
+	srcu_read_unlock(&v->srcu, idx);
 	return r;
 }
 

@@ -2,6 +2,7 @@
 /* The two targets: construction, destruction and what device-mapper asks; no policy. */
 #include <linux/blkdev.h>
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 
 #include "volume.h"
 
@@ -166,15 +167,25 @@ static void origin_postsuspend(struct dm_target *ti)
 static int origin_preresume(struct dm_target *ti)
 {
 	struct origin_target *t = ti->private;
+	struct dms_volume *v = t->v;
+	unsigned int noio;
+	int r;
 
-	return dms_volume_grow_origin(t->v, ti->len);
+	/* A message that needs the suspension is over before it ends. */
+	noio = memalloc_noio_save();
+	mutex_lock(&v->meta);
+	r = dms_volume_grow_origin(v, ti->len);
+	if (!r)
+		WRITE_ONCE(v->suspended, false);
+	mutex_unlock(&v->meta);
+	memalloc_noio_restore(noio);
+	return r;
 }
 
 static void origin_resume(struct dm_target *ti)
 {
 	struct origin_target *t = ti->private;
 
-	WRITE_ONCE(t->v->suspended, false);
 	dms_volume_live(t->v, ti);
 }
 

@@ -49,17 +49,16 @@ void dms_volume_fail(struct dms_volume *v, enum dms_mode mode, const char *what,
 	      v->name, what, error);
 	dms_shadows_lost(v);
 	dms_volume_event(v);
-	dms_background_wake(v);
-	dms_saver_wake(v);
+	dms_background_wake(v);		/* marks them on disk, then lets the writes go */
 }
 
 static void volume_free(struct dms_volume *v)
 {
 	cancel_work_sync(&v->event_work);
-	dms_area_free(v);
 	dms_saver_exit(v);
 	dms_merge_exit(v);
 	dms_background_exit(v);
+	dms_area_free(v);
 	dms_readers_exit(v);
 	kfree(v);
 }
@@ -74,12 +73,13 @@ static struct dms_volume *volume_create(const struct dms_config *c, char **error
 	if (!v)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&v->meta);
-	mutex_init(&v->bits_mutex);
+	init_waitqueue_head(&v->idle_wait);
 	mutex_init(&v->event_mutex);
 	spin_lock_init(&v->info_lock);
 	spin_lock_init(&v->home_lock);
 	INIT_LIST_HEAD(&v->dead);
 	INIT_LIST_HEAD(&v->gone_trees);
+	INIT_LIST_HEAD(&v->gone_before);
 	INIT_WORK(&v->event_work, send_event);
 	v->origin = c->origin;
 	v->area = c->area;
@@ -156,6 +156,9 @@ struct dms_volume *dms_volume_get(const struct dms_config *c, char **error)
 		} else if (c->origin_sectors < v->origin_sectors) {
 			*error = "Origin can't shrink";
 			v = ERR_PTR(-EINVAL);
+		} else if (c->origin_sectors > v->origin_sectors && v->merge_shadow) {
+			*error = "Origin can't grow while it is being merged";
+			v = ERR_PTR(-EBUSY);
 		}
 	}
 	if (!IS_ERR(v)) {
@@ -199,24 +202,34 @@ void dms_volume_put(struct dms_volume *v, bool origin)
 	mutex_unlock(&dms_volumes_mutex);
 }
 
+static void apply_grow(struct dms_volume *v, struct dms_op *op)
+{
+	dms_bits_retire(v->saved, &v->srcu);
+	spin_lock(&v->info_lock);
+	v->saved = op->bits;
+	spin_unlock(&v->info_lock);
+}
+
 int dms_volume_grow_origin(struct dms_volume *v, sector_t sectors)
 {
 	u64 chunks = DIV_ROUND_UP_ULL(sectors, 1ULL << v->chunk_shift);
-	struct dms_bits *saved;
+	struct dms_op op = { .apply = apply_grow };
+	int r;
 
 	if (sectors <= v->origin_sectors)
 		return 0;
 	if (v->merge_shadow)
 		return -EBUSY;
-	mutex_lock(&v->bits_mutex);
-	saved = dms_bits_grow(v->saved, chunks);
-	if (saved) {
-		dms_bits_destroy(v->saved);
-		v->saved = saved;
-	}
-	mutex_unlock(&v->bits_mutex);
-	if (!saved)
+	/* The last chunk may have been partial; none of the new is saved. */
+	op.bits = dms_bits_grow(v->saved, chunks);
+	if (!op.bits)
 		return -ENOMEM;
+	r = dms_saver_commit(v, &op);
+	if (r) {
+		/* No copies to save for any more. */
+		dms_bits_retire(v->saved, &v->srcu);
+		v->saved = op.bits;
+	}
 	v->origin_sectors = sectors;
 	v->origin_chunks = chunks;
 	v->super.origin_sectors = sectors;

@@ -136,7 +136,12 @@ struct dms_config {
 	unsigned int cache_kib;
 };
 
-/* A record to be journalled, or another thing to be done between two groups. */
+/*
+ * A record to be journalled, or another thing to be done between two groups.
+ * What a record says becomes true in memory in apply(), that is in the saver and
+ * before anything of a later group: a checkpoint, which turns to the other table
+ * by such an op, then never misses what it cuts off the journal.
+ */
 struct dms_op {
 	struct list_head list;
 	struct completion done;
@@ -145,6 +150,10 @@ struct dms_op {
 	bool (*add)(struct dms_op *op, struct dms_journal_block *j);	/* NULL: no record */
 	void (*apply)(struct dms_volume *v, struct dms_op *op);		/* when durable; may be NULL */
 	const struct dms_shadow_info *info;
+	struct dms_shadow *shadow;
+	struct dms_copies *copies;	/* the list as it will be */
+	struct dms_bits *bits;
+	struct dms_gone_tree *gone;
 	const struct dms_exception *home;
 	struct dms_bio *request;
 	u32 id, epoch;
@@ -154,6 +163,10 @@ struct dms_op {
 struct dms_stats {
 	atomic64_t saved, zeroes, unreadable, dropped;
 	atomic64_t checksum_errors, area_errors, checkpoints;
+};
+
+struct dms_range {
+	u64 first, last;		/* chunks */
 };
 
 /* A shadow read on its way to the origin; see I3 and map.c. */
@@ -196,7 +209,6 @@ struct dms_volume {
 	 */
 	struct mutex back_mutex;	/* trees, checkpoints, superblock */
 	struct mutex meta;		/* one message about copies at a time */
-	struct mutex bits_mutex;	/* which bitmap saved is, and whose */
 	spinlock_t info_lock;		/* contents of infos, opens, dead */
 	u32 epoch;
 	struct dms_exempt_load *exempt_load;	/* NULL: none; under back_mutex */
@@ -205,9 +217,9 @@ struct dms_volume {
 	u32 nr_prints;
 	struct list_head dead;		/* dropped copies that are still open */
 	struct list_head gone_trees;	/* exempt trees of deleted copies, to be freed */
+	struct list_head gone_before;	/* those whose deletion the last rotation cut off */
 	/* what a checkpoint shall store before it is true in memory */
-	bool invalidate_all;
-	u32 override_id;
+	u32 invalidate_upto;		/* copies up to this id, as invalid; 0: none */
 	const struct dms_shadow_info *override;
 
 	/* read under srcu */
@@ -216,7 +228,10 @@ struct dms_volume {
 	struct dms_trees __rcu *trees;
 	struct dms_table *table[2];	/* both always searched */
 
-	/* origin chunks whose present content no copy needs */
+	/*
+	 * Origin chunks whose present content no copy needs.  The pointers change
+	 * in the saver, with the origin suspended; also read under srcu.
+	 */
 	struct dms_bits *saved;
 	struct dms_bits *saved_before;	/* as it was at the last creation */
 	bool before_all;		/* there was no copy then: all set */
@@ -239,7 +254,6 @@ struct dms_volume {
 	struct list_head ready;		/* saves to be committed */
 	struct dms_group *group;	/* one at a time */
 	bool group_busy;
-	bool stopping;
 	unsigned int active;		/* table[] being filled */
 	u32 pages_held;
 	mempool_t page_pool, save_pool;
@@ -253,6 +267,8 @@ struct dms_volume {
 		DMS_WANT_SPACE,		/* area is full */
 	} want;
 	unsigned long want_since;	/* jiffies */
+	bool growing;			/* no space is taken: the area's size changes */
+	wait_queue_head_t idle_wait;	/* pending is empty */
 
 	/* reads of copies */
 	struct workqueue_struct *read_wq, *verify_wq;
@@ -266,6 +282,7 @@ struct dms_volume {
 	struct workqueue_struct *back_wq;
 	struct work_struct back_work;
 	bool reclaim;			/* copies went: look for dead exceptions */
+	u32 join_floor;			/* trees before have a damaged one among them */
 	bool unsure;			/* no reclaim since the activation */
 	bool low_space_told, full_told;
 	struct dms_alloc *alloc;
@@ -286,12 +303,10 @@ struct dms_volume {
 	u32 merge_shadow;		/* 0: none */
 	u32 merge_epoch;
 	u64 merge_cursor;		/* origin chunks below are home, durably */
-	struct dms_bits *home;		/* others that are */
+	struct dms_bits *home;		/* others that are, durably */
 	spinlock_t home_lock;		/* guards the next two */
 	u32 nr_wanted;
-	struct {
-		u64 first, last;
-	} wanted[DMS_HOME_WANTED];	/* detained writes wait for these */
+	struct dms_range wanted[DMS_HOME_WANTED]; /* detained writes wait for these */
 	bool merge_stuck;		/* error: tried again at the next activation */
 
 	struct dms_stats stats;
@@ -306,6 +321,7 @@ struct dms_bio {
 	u64 first, last;		/* chunks */
 	u64 next;			/* chunks before are saved (and home) */
 	u64 issued;			/* chunks before are saved or being saved */
+	bool wanted;			/* asked the merge to bring it home */
 	/* reads that go to a worker */
 	struct work_struct work;
 	struct dms_shadow *shadow;	/* NULL: the origin under a merge */
@@ -375,10 +391,12 @@ int dms_shadow_update(struct dms_volume *v, const struct dms_shadow_info *info);
 int dms_shadow_drop(struct dms_volume *v);
 /* Put @add in, take @remove out (either may be NULL). */
 int dms_shadows_replace(struct dms_volume *v, struct dms_shadow *add, struct dms_shadow *remove);
+/* All copies become invalid on disk, then in memory; under v->back_mutex. */
+int dms_shadows_invalidate(struct dms_volume *v);
 struct dms_shadow *dms_shadow_alloc(const struct dms_volume *v, const struct dms_shadow_info *info);
 void dms_shadows_recount(struct dms_volume *v);
 void dms_shadows_free(struct dms_volume *v);
-/* Any context: from now on no copy can be read, and none needs anything. */
+/* Any context: from now on no copy can be read. */
 void dms_shadows_lost(struct dms_volume *v);
 /* For a target; takes v->meta.  Close before the volume is put. */
 struct dms_shadow *dms_shadow_open(struct dms_volume *v, u32 id, char **error);
@@ -390,6 +408,7 @@ int dms_exempt_end(struct dms_volume *v, u32 id);
 void dms_exempt_abort(struct dms_volume *v);
 /* An exempt tree to be freed by the next checkpoint.  Any lock or none. */
 void dms_tree_gone(struct dms_volume *v, const struct dms_tree *t);
+struct dms_gone_tree *dms_tree_gone_prepare(void);
 
 /* --- map.c --- */
 
@@ -419,6 +438,10 @@ void dms_saver_wake(struct dms_volume *v);
 int dms_saver_commit(struct dms_volume *v, struct dms_op *op);
 /* Make sure no copy needs the present content of these chunks; waits. */
 int dms_save_range(struct dms_volume *v, u64 first, u64 last);
+/* From the saver: what is being saved is of no use to the copies to come. */
+void dms_saver_stale(struct dms_volume *v);
+/* Area chunks that data may take in all. */
+u64 dms_data_limit(const struct dms_volume *v);
 
 /* --- diff-area.c --- */
 
@@ -466,6 +489,8 @@ void dms_sink_destroy(struct dms_sink *s);
 /* --- merge.c --- */
 
 int dms_merge_init(struct dms_volume *v);
+/* At activation, with a merge under way: what is home already. */
+int dms_merge_load(struct dms_volume *v);
 void dms_merge_exit(struct dms_volume *v);
 void dms_merge_wake(struct dms_volume *v);
 int dms_merge_start(struct dms_volume *v, u32 id);
@@ -475,7 +500,7 @@ bool dms_merge_home(struct dms_volume *v, u64 first, u64 last);
  * look at, or NULL for the origin; valid for *@n chunks, at most @max.
  */
 struct dms_shadow *dms_merge_source(struct dms_volume *v, u64 first, u32 max, u32 *n);
-void dms_merge_want(struct dms_volume *v, u64 first, u64 last);
+void dms_merge_want(struct dms_volume *v, struct dms_bio *b);
 bool dms_merge_busy(const struct dms_volume *v);
 
 /* --- message.c --- */
