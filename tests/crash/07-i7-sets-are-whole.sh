@@ -63,11 +63,12 @@ place()
 begin=$(place begin) prepared=$(place prepared)
 half=$(place half) committed=$(place committed) end=$(place end)
 mapfile -t places < <(logreplay cuts "$log" --from begin | awk -v e="$end" '$1 <= e')
-# All until the commits, then each third
+# All around the commits, of the others each sixth
 n=0
 for cut in "${places[@]}"; do
 	n=$((n + 1))
-	[ -n "$LONG" ] || [ "$cut" -le $((prepared + 4)) ] || [ $((n % 3)) -eq 0 ] ||
+	[ -n "$LONG" ] || [ $((n % 6)) -eq 0 ] ||
+		{ [ "$cut" -ge $((prepared - 4)) ] && [ "$cut" -le $((prepared + 4)) ]; } ||
 		{ [ "$cut" -ge $((half - 4)) ] && [ "$cut" -le $((half + 4)) ]; } ||
 		{ [ "$cut" -ge $((committed - 4)) ] && [ "$cut" -le $((committed + 4)) ]; } || continue
 	logreplay replay "$log" "$scratch" --to "$cut" --lose all

@@ -38,7 +38,9 @@ fresh()
 }
 
 refuse blank 'no diff area|not a diff area|blank|format'
-mkfs.ext4 -q -F "$real"
+truncate -s 16M ext4
+mkfs.ext4 -q -F ext4
+dd if=ext4 of="$real" bs=1M status=none conv=fsync
 refuse ext4 'no diff area|not a diff area|format'
 fresh
 super_set 48 2 2

@@ -28,7 +28,7 @@ static const char usage_text[] =
 	"       nodes status NAME FIELD... fields of its status, counted from 1\n"
 	"       nodes ids NAME             of its copies, in one line\n"
 	"       nodes listed NAME ID FIELD one field of a line of the list\n"
-	"       nodes holds NAME ORIGIN AREA ID SEQ [SEED]\n"
+	"       nodes holds NAME ORIGIN AREA ID SEQ [SEED [SECTORS]]\n"
 	"                                  is all of a copy write SEQ (see stomp)?\n"
 	"       nodes bad-table PATTERN SECTORS|DEVICE TARGET [PARAMETER...]\n"
 	"       nodes bad-message PATTERN NAME WORD...\n"
@@ -214,9 +214,9 @@ static char *listed(const char *name, const char *id, u64 field)
 	return word;
 }
 
-static int holds(char **a, u64 seed)
+static int holds(char **a, u64 seed, const char *sectors)
 {
-	u64 size = xnumber(listed(a[0], a[3], 6)), at, n, i;
+	u64 size = xnumber(sectors ?: listed(a[0], a[3], 6)), at, n, i;
 	u8 *buf = xbuffer(MIB);
 	u32 seq = xnumber(a[4]);
 	struct dm_node node;
@@ -363,8 +363,8 @@ int main(int argc, char **argv)
 		return ids(a[0]);
 	if (!strcmp(c, "listed") && argc == 3)
 		return puts(listed(a[0], a[1], xnumber(a[2]))) < 0;
-	if (!strcmp(c, "holds") && (argc == 5 || argc == 6))
-		return holds(a, argc == 6 ? xnumber(a[5]) : 1);
+	if (!strcmp(c, "holds") && argc >= 5 && argc <= 7)
+		return holds(a, argc > 5 ? xnumber(a[5]) : 1, argc > 6 ? a[6] : NULL);
 	if (!strcmp(c, "bad-table") && argc >= 3)
 		return bad_table(a[0], a[1], a[2], a + 3);
 	if (!strcmp(c, "bad-message") && argc >= 3)
