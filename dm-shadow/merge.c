@@ -303,7 +303,7 @@ static int bring_run(struct dms_volume *v, u64 chunk, u64 last, void *buf, __le3
  */
 static int serve_wanted(struct dms_volume *v, void *buf, __le32 *csums)
 {
-	struct dms_range wanted[DMS_HOME_WANTED];
+	struct dms_range *wanted = v->serving;
 	u64 chunk, next;
 	int r = 0;
 	u32 nr, i;

@@ -307,6 +307,7 @@ struct dms_volume {
 	spinlock_t home_lock;		/* guards the next two */
 	u32 nr_wanted;
 	struct dms_range wanted[DMS_HOME_WANTED]; /* detained writes wait for these */
+	struct dms_range serving[DMS_HOME_WANTED]; /* the merge's own copy of them */
 	bool merge_stuck;		/* error: tried again at the next activation */
 
 	struct dms_stats stats;
