@@ -52,7 +52,7 @@ judge()
 		echo "$what: refused"
 		return
 	fi
-	message list >list
+	message list >copies
 	while read -r id _ _ _ _ _ flags _; do
 		[[ $flags != *[is]* ]] || continue
 		case $id in
@@ -63,11 +63,11 @@ judge()
 			nodes drop c
 			;;
 		esac
-	done <list
+	done <copies
 	stomp scatter /dev/mapper/o --seq 5 --stride 16K
-	[[ $(<list) != "$first "* ]] || right nodes holds o "$origin" "$area" "$first" 1 1 8000
+	[[ $(<copies) != "$first "* ]] || right nodes holds o "$origin" "$area" "$first" 1 1 8000
 	nodes drop o
-	echo "$what: taken, $(wc -l <list) copies"
+	echo "$what: taken, $(wc -l <copies) copies"
 }
 cleanup nodes drop c nodes-holds o
 
