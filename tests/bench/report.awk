@@ -120,7 +120,7 @@ function head(text,    t)
 function any(d, r,    t)
 {
 	for (t = 1; t <= targets; t++)
-		if (target[t] != "linear" && (disk[d], target[t], row_n[r], row_name[r]) in times)
+		if (target[t] != "linear" && times[disk[d], target[t], row_n[r], row_name[r]] != "")
 			return 1
 	return 0
 }
@@ -166,7 +166,7 @@ END {
 				continue
 			for (t = 1; t <= targets; t++) {
 				k = disk[d] SUBSEP target[t] SUBSEP row_n[r] SUBSEP row_name[r]
-				if (!(k in times)) continue
+				if (times[k] == "") continue
 				printf "%-39s %-9s", row_text[r] (row_n[r] > 0 ? ", N=" row_n[r] : ""), target[t]
 				for (c = 1; c <= 9; c++)
 					printf " %8s", number(median(counts[k, c]))
