@@ -63,6 +63,7 @@ place()
 begin=$(place begin) prepared=$(place prepared)
 half=$(place half) committed=$(place committed) end=$(place end)
 mapfile -t places < <(logreplay cuts "$log" --from begin | awk -v e="$end" '$1 <= e')
+echo "${#places[@]} places from entry $begin to $end; prepared $prepared, half $half, all $committed"
 # All around the commits, of the others each sixth
 n=0
 for cut in "${places[@]}"; do
@@ -78,6 +79,7 @@ for cut in "${places[@]}"; do
 		flags[i]=$(dmsetup message o$i 0 list | awk '{ print $7 }')
 	done
 	state="${flags[1]:-none} ${flags[3]:-none}"
+	echo "cut after entry $cut: $state"
 	if [ "$cut" -ge "$committed" ]; then
 		expect "- -" "$state" "cut $cut, after both commits"
 	elif [ "$cut" -ge "$half" ]; then

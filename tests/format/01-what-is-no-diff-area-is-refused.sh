@@ -56,7 +56,7 @@ blocks damage "$real" 0
 blocks damage "$real" 8
 refuse "both superblocks" 'no diff area|not a diff area|damage|superblock'
 fresh
-super_set 144 8 $((n + 8))
+super_set 136 8 $((n + 8))
 refuse "an origin that was longer" 'origin.*(small|short|size)|small|short'
 fresh
 super_set 96 4 3
