@@ -890,11 +890,16 @@ retry:
 	dms_saver_wake(v);
 }
 
-static void low_space(struct dms_volume *v)
+bool dms_low_space(const struct dms_volume *v)
 {
 	u64 all = v->super.limit_chunks ? v->super.limit_chunks : v->area_chunks;
-	bool low = v->super.low_space &&
-		   dms_alloc_used(v->alloc) * 100 >= all * v->super.low_space;
+
+	return v->super.low_space && dms_alloc_used(v->alloc) * 100 >= all * v->super.low_space;
+}
+
+static void low_space(struct dms_volume *v)
+{
+	bool low = dms_low_space(v);
 
 	if (low && !v->low_space_told) {
 		DMWARN("%s: diff area is %u percent full", v->name, v->super.low_space);

@@ -870,6 +870,8 @@ static void finish_group(struct dms_volume *v)
 		dms_background_wake(v);
 	else if (!v->is_volatile && journal_room(v) < v->super.journal_blocks / 2)
 		dms_background_wake(v);
+	else if (dms_low_space(v) && !READ_ONCE(v->low_space_told))
+		dms_background_wake(v);
 }
 
 /* --- 5: release --- */
@@ -1035,7 +1037,8 @@ int dms_saver_init(struct dms_volume *v)
 		if (!g->journal[i])
 			return -ENOMEM;
 	}
-	v->save_wq = alloc_workqueue("dm-shadow-save", WQ_MEM_RECLAIM | WQ_UNBOUND | WQ_HIGHPRI, 1);
+	/* No WQ_HIGHPRI: a worker that preempts the submitter sees one write at a time. */
+	v->save_wq = alloc_workqueue("dm-shadow-save", WQ_MEM_RECLAIM | WQ_UNBOUND, 1);
 	return v->save_wq ? 0 : -ENOMEM;
 }
 

@@ -288,7 +288,8 @@ static int bring_run(struct dms_volume *v, u64 chunk, u64 last, void *buf, __le3
 	*next = chunk + e.length;
 	if (!r || (e.kind != DMS_KIND_DATA && e.kind != DMS_KIND_ZERO))
 		return 0;
-	r = dms_save_range(v, chunk, *next - 1);
+	/* A set bit says that readers have drained, too. */
+	r = dms_bits_all(v->saved, chunk, *next - 1) ? 0 : dms_save_range(v, chunk, *next - 1);
 	if (r && READ_ONCE(v->mode) == DMS_MODE_RW)
 		return r;
 	if (e.kind == DMS_KIND_ZERO)

@@ -45,6 +45,7 @@ void dms_volume_fail(struct dms_volume *v, enum dms_mode mode, const char *what,
 	WRITE_ONCE(v->mode, mode);
 	if (!v->opened)			/* the constructor reports */
 		return;
+	atomic64_inc(&v->stats.area_errors);
 	DMERR("%s: %s: error %d; all shadow copies are lost, the origin goes on",
 	      v->name, what, error);
 	dms_shadows_lost(v);

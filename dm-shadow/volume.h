@@ -474,6 +474,8 @@ void dms_background_wake(struct dms_volume *v);
 int dms_checkpoint(struct dms_volume *v, u32 flags);
 /* The same during replay: no saver yet; replay shall go on at @sequence. */
 int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
+/* Is the mark passed at which an event is raised? */
+bool dms_low_space(const struct dms_volume *v);
 /* The area could not be written: try to leave a mark there that its copies are lost. */
 void dms_mark_lost(struct dms_volume *v);
 /* @blocks consecutive blocks for metadata, live at once; 0: no such space. */
