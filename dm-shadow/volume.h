@@ -61,6 +61,10 @@
 
 #define DM_MSG_PREFIX "shadow"
 
+#if PAGE_SIZE != DMS_BLOCK_SIZE
+#error "dm-shadow needs pages of 4096 bytes"
+#endif
+
 #define DMS_VOLUME_TREES		64
 #define DMS_VOLUME_PRINTS		96	/* origin blocks sampled for a fingerprint */
 #define DMS_EXTRA_PRINTS	64	/* of them chosen by a message */
