@@ -21,6 +21,7 @@
 static char why[512];
 static int log_fd = -2;		/* /dev/kmsg; -1: not to be had */
 static bool holding;
+static uint32_t hold_cookie;	/* what udev has to do since */
 
 static void auto_task_fn(struct dm_task **t)
 {
@@ -323,8 +324,13 @@ int node_resume(const char *name)
 
 	if (!holding)
 		return resume(name, 0);
-	/* In a hold nobody waits for udev, which may need what is suspended. */
+	/*
+	 * In a hold nobody waits for udev, which may need what is suspended:
+	 * node_hold_end() does.  Without a cookie udev would drop the links.
+	 */
 	t = task_new(DM_DEVICE_RESUME, name);
+	if (t && hold_cookie && !dm_task_set_cookie(t, &hold_cookie, 0))
+		hold_cookie = 0;
 	return task_run(t);
 }
 
@@ -421,6 +427,8 @@ int node_target_version(const char *target, unsigned int ret[3])
 
 void node_hold_begin(void)
 {
+	if (!dm_udev_create_cookie(&hold_cookie))
+		hold_cookie = 0;
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	holding = true;
 }
@@ -429,4 +437,7 @@ void node_hold_end(void)
 {
 	holding = false;
 	munlockall();
+	if (hold_cookie)
+		dm_udev_wait(hold_cookie);
+	hold_cookie = 0;
 }

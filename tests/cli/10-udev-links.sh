@@ -29,5 +29,6 @@ udevadm trigger --action=change --settle "/dev/mapper/$vol-shadow-2" "$origin"
 expect "$node" "$(link)" "link after a change of a copy"
 udevadm trigger --action=add --subsystem-match=block --settle
 expect "$node" "$(link)" "link after a cold plug"
+[ -b "/dev/mapper/$vol" ] || fail "the node's link in /dev/mapper is gone"
 exits 0 shadowctl deactivate --all
 expect "$(readlink -f "$origin")" "$(link)" "link after deactivate"
