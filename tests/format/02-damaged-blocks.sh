@@ -3,7 +3,7 @@
 # crash, or harm to the origin: activation refuses with a reason, or goes on
 # with what can be read, and a copy is right or gives an error.  A single
 # superblock may be damaged without loss.
-# timeout: 300
+# timeout: 600
 # dmesg: EILSEQ|checksum
 . "$(dirname "$0")/../shadow.sh"
 devices 4 32 --chunk-size 4K
