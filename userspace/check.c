@@ -780,6 +780,7 @@ static int check_record(void *context, u64 sequence, const struct dms_record *r)
 			       (unsigned long long)block);
 		if (r->save.kind == DMS_KIND_DATA) {
 			claim_data(c, "journal", &r->save);
+			c->sum->saved_chunks += r->save.length;
 			check_data(c, &r->save, r->csums);
 		}
 	} else if (r->type == DMS_RECORD_SHADOW) {
@@ -926,8 +927,9 @@ static void check_bitmap(struct check *c)
 	report_run(c, &missing, U64_MAX, false);
 	report_run(c, &leaked, U64_MAX, true);
 	free(buf);
+	/* For information only: the kernel counts the bitmap's bits itself. */
 	if (whole && !c->error && c->sum->used_chunks != c->image.root.used_chunks)
-		report(c, CHECK_WARNING, "root", c->image.super->root.block,
+		report(c, CHECK_NOTE, "root", c->image.super->root.block,
 		       "says that %llu chunks are used, the bitmap says %llu",
 		       (unsigned long long)c->image.root.used_chunks,
 		       (unsigned long long)c->sum->used_chunks);

@@ -36,7 +36,8 @@ struct check_params {
 struct check_summary {
 	u64 damage, warnings, notes;
 	u32 copies, trees;
-	u64 tree_blocks, entries, saved_chunks;	/* of the index */
+	u64 tree_blocks, entries;		/* of the index */
+	u64 saved_chunks;			/* journal included */
 	u64 journal_blocks, journal_saves;	/* that a replay takes */
 	u64 area_chunks, used_chunks, leaked_chunks;
 	u64 verified_blocks;			/* of data, 4 KiB */
