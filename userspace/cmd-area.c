@@ -237,8 +237,8 @@ static int print_format(const char *path, const struct dms_super *s)
 
 static int run_format(const struct request *r)
 {
-	const char *path = r->args[0];
 	auto_close int fd = -1;
+	const char *path = r->args[0];
 	struct area_params params;
 	struct dms_super super;
 	char least[16];
