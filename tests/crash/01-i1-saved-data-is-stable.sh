@@ -3,7 +3,7 @@
 # the writes of saved data, which may be lost or torn by the sector while the
 # record that names them got through: that save is then dropped, and never wrong
 # data shown.
-# timeout: 400
+# timeout: 600
 . "$(dirname "$0")/rig.sh"
 record 2048 14336 "--chunk-size 16K" --ops 400 --copies 5 --pace 15 --max-write 64K \
 	--writers 2 --without reactivate

@@ -5,7 +5,7 @@
 # where one member is committed the other is there too, and both show the same
 # instant; a prepared set is there whole or not at all once the first commit has
 # begun.
-# timeout: 400
+# timeout: 600
 . "$(dirname "$0")/rig.sh"
 o=2048 a=16384
 disk $(((2 * o + 2 * a + 2047) / 2048))

@@ -3,7 +3,7 @@
 # zeroes, creations, deletions in any order, merges, reactivations, exempt runs)
 # that every copy and the origin hold what a model says; one writer, so that a
 # seed repeats it.
-# timeout: 400
+# timeout: 600
 . "$(dirname "$0")/../shadow.sh"
 for chunk in 4K 16K 128K; do
 	devices 8 96 --chunk-size $chunk

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Proves the same with two processors writing at once and two readers of copies
 # beside them; copies are taken in the middle of writes.
-# timeout: 400
+# timeout: 600
 . "$(dirname "$0")/../shadow.sh"
 devices 16 256
 stomp run "$origin" "$area" --seed "$SEED" --ops "$(count 3000 30000)" --copies 10 \

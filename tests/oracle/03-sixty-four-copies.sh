@@ -1,6 +1,6 @@
 #!/bin/bash
 # Proves the same with up to 64 copies.
-# timeout: 400
+# timeout: 600
 # slow
 . "$(dirname "$0")/../shadow.sh"
 devices 4 384

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Proves the same where the diff area is full again and again: copies go oldest
 # first, no more are wrong, and no write of the origin fails.
-# timeout: 400
+# timeout: 600
 . "$(dirname "$0")/../shadow.sh"
 devices 8 48
 stomp run "$origin" "$area" --seed "$SEED" --ops "$(count 2000 20000)" --copies 16 \
