@@ -9,7 +9,7 @@
 #include "bits.h"
 
 #define LEAF_SHIFT	(PAGE_SHIFT + 3)
-#define LEAF_BITS	(1UL << LEAF_SHIFT)
+#define LEAF_BITS	BIT(LEAF_SHIFT)
 
 struct dms_bits {
 	struct rcu_head rcu;

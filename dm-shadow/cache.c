@@ -30,7 +30,7 @@ struct frame {
 };
 
 struct shard {
-	spinlock_t lock;
+	spinlock_t lock;	/* guards all but the data of pinned frames */
 	wait_queue_head_t wait;
 	u32 nr, hand;
 	struct frame *frames;

@@ -30,7 +30,7 @@
 #include "volume.h"
 
 #define SINK_BLOCKS	64		/* written at once */
-#define SINK_RUN_BYTES	(1 << 20)	/* asked of the allocator at once */
+#define SINK_RUN_BYTES	0x100000	/* asked of the allocator at once */
 #define MERGE_MIN_TREES	4		/* not worth less */
 #define MERGE_MAX_TREES	24		/* look-ups ask all of them */
 #define JOIN_SLICE	4096		/* entries between looks at what else is due */

@@ -42,7 +42,7 @@
 #define PAGES_MAX	2048		/* 8 MiB of copies under way */
 #define GROUP_RUNS	1024
 #define GROUP_RETRIES	2
-#define COLLECT_CHUNKS	4096		/* looked up in one go, for one vast discard not to stop all */
+#define COLLECT_CHUNKS	4096		/* looked up in one go: others wait */
 
 struct dms_save {
 	struct list_head list;

@@ -231,7 +231,8 @@ static int load_root(struct dms_volume *v, char **error)
 	disk = (void *)(refs + root.nr_shadows);
 	prints = (void *)(disk + root.nr_trees);
 	v->epoch = root.epoch;
-	v->journal_tail = v->journal_head = root.journal_sequence;
+	v->journal_tail = root.journal_sequence;
+	v->journal_head = root.journal_sequence;
 	v->merge_shadow = root.merge_shadow;
 	v->merge_epoch = root.merge_epoch;
 	v->merge_cursor = root.merge_cursor;
@@ -375,7 +376,7 @@ static int open_persistent(struct dms_volume *v, char **error)
 	v->generation = v->super.generation;
 	v->checkpoint_seq = v->super.sequence;
 	if (clean && origin_changed(v)) {
-		DMWARN("%s: the origin was written while dm-shadow was away: its shadow copies are suspect",
+		DMWARN("%s: origin was written meanwhile: its shadow copies are suspect",
 		       v->name);
 		v->found = DMS_FOUND_CHANGED;
 		mark_all(v, DMS_SHADOW_SUSPECT);

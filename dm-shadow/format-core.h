@@ -135,11 +135,11 @@ struct dms_journal_block {
 
 void dms_journal_begin(struct dms_journal_block *j, void *block);
 /*
- * @csums: length * chunk_blocks of them for DATA, else ignored.  A run that is
+ * @csums: little-endian, length * chunk_blocks of them for DATA, else ignored.  A run that is
  * too long for one block is the caller's to split: dms_journal_save_max().
  */
 bool dms_journal_add_save(struct dms_journal_block *j, const struct dms_exception *e,
-			  const u32 *csums, u32 chunk_blocks);
+			  const __le32 *csums, u32 chunk_blocks);
 bool dms_journal_add_shadow(struct dms_journal_block *j, const struct dms_shadow_info *s);
 bool dms_journal_add_delete(struct dms_journal_block *j, u32 id);
 bool dms_journal_add_merge(struct dms_journal_block *j, u32 id, u32 epoch, u64 cursor);

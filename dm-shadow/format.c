@@ -420,7 +420,7 @@ u32 dms_journal_save_max(u32 chunk_blocks)
 }
 
 bool dms_journal_add_save(struct dms_journal_block *j, const struct dms_exception *e,
-			  const u32 *csums, u32 chunk_blocks)
+			  const __le32 *csums, u32 chunk_blocks)
 {
 	struct dms_disk_save *d;
 	__le32 *to;
@@ -436,7 +436,7 @@ bool dms_journal_add_save(struct dms_journal_block *j, const struct dms_exceptio
 		d->where = cpu_to_le64(e->where);
 		to = (__le32 *)(d + 1);
 		for (i = 0; i < e->length * chunk_blocks; i++)
-			to[i] = cpu_to_le32(csums[i]);
+			to[i] = csums[i];
 	}
 	return true;
 }

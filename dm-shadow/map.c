@@ -224,6 +224,7 @@ static void read_finish(struct dms_read *r, blk_status_t status)
 	struct bio *orig = r->orig;
 
 	untrack(r);
+	__acquire(&v->srcu);	/* in read_piece(), for sparse */
 	srcu_up_read(&v->srcu, r->srcu_idx);
 	if (r->bounce)
 		mempool_free(r->bounce, &v->bounce_pool);
@@ -428,10 +429,12 @@ static int read_piece(struct dms_volume *v, struct dms_shadow *s, struct bio *bi
 	r->first = dms_sector_chunk(v, sector);
 	r->last = dms_sector_chunk(v, bio_end_sector(bio) - 1);
 	r->srcu_idx = srcu_down_read(&v->srcu);
+	__release(&v->srcu);	/* until read_finish(), for sparse */
 	track(r);
 	ret = locate(r, may_block, &e);
 	if (ret == -EAGAIN) {
 		untrack(r);
+		__acquire(&v->srcu);
 		srcu_up_read(&v->srcu, r->srcu_idx);
 		mempool_free(r, &v->read_pool);
 		return ret;
@@ -548,7 +551,9 @@ static int map_write(struct dms_volume *v, struct bio *bio)
 	b = dm_per_bio_data(bio, sizeof(*b));
 	b->v = v;
 	b->bio = bio;
-	b->first = b->next = b->issued = first;
+	b->first = first;
+	b->next = first;
+	b->issued = first;
 	b->last = last;
 	b->wanted = false;
 	dms_detain(v, bio);

@@ -51,7 +51,8 @@ bool dms_merge_busy(const struct dms_volume *v)
 
 bool dms_merge_home(struct dms_volume *v, u64 first, u64 last)
 {
-	u64 cursor = smp_load_acquire(&v->merge_cursor);	/* pairs with set_cursor() */
+	/* Pairs with set_cursor(): what was brought home before is seen. */
+	u64 cursor = smp_load_acquire(&v->merge_cursor);
 
 	if (last < cursor)
 		return true;
@@ -60,6 +61,7 @@ bool dms_merge_home(struct dms_volume *v, u64 first, u64 last)
 
 static void set_cursor(struct dms_volume *v, u64 cursor)
 {
+	/* Pairs with dms_merge_home(). */
 	smp_store_release(&v->merge_cursor, cursor);
 }
 
@@ -118,7 +120,7 @@ static void apply_cursor(struct dms_volume *v, struct dms_op *op)
 {
 	set_cursor(v, op->cursor);
 	if (!op->id)
-		smp_store_release(&v->merge_shadow, 0);
+		WRITE_ONCE(v->merge_shadow, 0);	/* all is home, and seen to be */
 }
 
 static int record_cursor(struct dms_volume *v, u32 id, u64 cursor)
@@ -369,10 +371,10 @@ static int finish_unrecorded(struct dms_volume *v, void *buf, __le32 *csums)
 	mutex_lock(&v->back_mutex);
 	v->super.flags |= DMS_SUPER_MERGED;
 	if (dms_super_write(v))
-		DMERR("%s: can't record the end of the merge: it will be done again at the next activation",
+		DMERR("%s: can't record that all is home: done again when next active",
 		      v->name);
 	mutex_unlock(&v->back_mutex);
-	smp_store_release(&v->merge_shadow, 0);
+	WRITE_ONCE(v->merge_shadow, 0);
 	return 1;
 }
 
@@ -420,7 +422,7 @@ static void merge(struct work_struct *work)
 	vfree(buf);
 	memalloc_noio_restore(noio);
 	if (r > 0) {
-		DMINFO("%s: merge of shadow copy %u is done", v->name, id);
+		DMINFO("%s: shadow copy %u is merged", v->name, id);
 		dms_volume_event(v);
 	} else if (r == -ENOMEM) {
 		schedule_timeout_uninterruptible(HZ / 10);
@@ -428,7 +430,7 @@ static void merge(struct work_struct *work)
 		/* Failed meanwhile: once more, without records. */
 	} else if (r) {
 		v->merge_stuck = true;
-		DMERR("%s: merge of shadow copy %u stopped: error %d", v->name, id, r);
+		DMERR("%s: merging shadow copy %u stopped: error %d", v->name, id, r);
 		dms_volume_event(v);
 	}
 	dms_saver_wake(v);
@@ -461,6 +463,7 @@ static void apply_start(struct dms_volume *v, struct dms_op *op)
 	v->nr_wanted = 0;
 	v->exact = false;
 	set_cursor(v, 0);
+	/* Nobody maps yet; bitmap and cursor first all the same. */
 	smp_store_release(&v->merge_shadow, op->id);
 }
 

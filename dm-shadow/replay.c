@@ -147,7 +147,7 @@ static int find_end(struct replay *p, u64 from, u64 *end)
 	if (r < 0)
 		return r;
 	if (r) {
-		DMERR("%s: block %llu of the journal is damaged: what followed is lost, and with it all shadow copies",
+		DMERR("%s: journal block %llu is damaged: all shadow copies are lost",
 		      p->v->name, (unsigned long long)sequence);
 		p->lost = true;
 	}

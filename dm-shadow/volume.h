@@ -11,8 +11,8 @@
  *   map          any submitter; reads bitmaps and looks up, never waits for I/O
  *   the saver    cow.c, one work item: owns detained bios, saves under way, the
  *                journal, the active exception table; does not wait for anything
- *                that needs the background
- *   background   checkpoint.c, one work item: trees, bitmaps on disk,
+ *                that needs the next
+ *   background   checkpoint.c, one work item: trees, bitmaps on disk and
  *                superblocks; may wait for the saver to turn to the other table
  *   merge        merge.c, one work item: brings chunks home; may wait for the
  *                saver, which may wait for the background
@@ -150,9 +150,11 @@ struct dms_op {
 	struct list_head list;
 	struct completion done;
 	int error;
-	bool urgent;			/* the background waits: may use the last journal blocks */
-	bool (*add)(struct dms_op *op, struct dms_journal_block *j);	/* NULL: no record */
-	void (*apply)(struct dms_volume *v, struct dms_op *op);		/* when durable; may be NULL */
+	bool urgent;			/* may use the last journal blocks */
+	/* NULL: there is no record */
+	bool (*add)(struct dms_op *op, struct dms_journal_block *j);
+	/* when durable; may be NULL */
+	void (*apply)(struct dms_volume *v, struct dms_op *op);
 	const struct dms_shadow_info *info;
 	struct dms_shadow *shadow;
 	struct dms_copies *copies;	/* the list as it will be */
@@ -175,7 +177,7 @@ struct dms_range {
 
 /* A shadow read on its way to the origin; see I3 and map.c. */
 struct dms_tracker {
-	spinlock_t lock;
+	spinlock_t lock;		/* guards reads */
 	struct list_head reads;
 };
 

@@ -23,11 +23,13 @@ style()
 
 bad=0
 # A module outside the tree has no MAINTAINERS, and tells versions in compat.h.
-ignored=FILE_PATH_CHANGES,LINUX_VERSION_CODE
+# Version tests are compat.h's business; _Static_assert is no CamelCase.
+ignored=FILE_PATH_CHANGES,LINUX_VERSION_CODE,CONSTANT_COMPARISON,CAMELCASE
 [ ${#module[@]} -eq 0 ] || style $ignored --strict -f "${module[@]}"
 # Programs have the C library's types, attributes and functions, and not the
 # kernel's macros; NTFS has its $Names.
 ignored+=,PREFER_KERNEL_TYPES,PREFER_DEFINED_ATTRIBUTE_MACRO,PREFER_FALLTHROUGH
-ignored+=,EMBEDDED_FUNCTION_NAME,ARRAY_SIZE,MINMAX,STRCPY,STRNCPY,STRLCPY,CVS_KEYWORD
+ignored+=,SPLIT_STRING,QUOTED_WHITESPACE_BEFORE_NEWLINE,STATIC_CONST_CHAR_ARRAY,LINE_SPACING
+ignored+=,ASSIGN_IN_IF,EMBEDDED_FUNCTION_NAME,ARRAY_SIZE,MINMAX,STRCPY,STRNCPY,STRLCPY,CVS_KEYWORD
 [ ${#programs[@]} -eq 0 ] || style $ignored -f "${programs[@]}"
 exit $bad

@@ -577,12 +577,23 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (c) {
-		case 'n': opt.count = xnumber(optarg); break;
-		case 's': opt.seed = xnumber(optarg); break;
-		case 'o': opt.only = word_of(optarg, kind_names, ARRAY_SIZE(kind_names)); break;
-		case 'a': opt.at = xnumber(optarg); break;
-		case 'g': opt.go_on = xnumber(optarg); break;
-		default: usage();
+		case 'n':
+			opt.count = xnumber(optarg);
+			break;
+		case 's':
+			opt.seed = xnumber(optarg);
+			break;
+		case 'o':
+			opt.only = word_of(optarg, kind_names, ARRAY_SIZE(kind_names));
+			break;
+		case 'a':
+			opt.at = xnumber(optarg);
+			break;
+		case 'g':
+			opt.go_on = xnumber(optarg);
+			break;
+		default:
+			usage();
 		}
 	}
 	argv += optind;

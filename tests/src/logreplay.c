@@ -131,10 +131,18 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (c) {
-		case 'f': from = optarg; break;
-		case 't': to = optarg; break;
-		case 'r': tear = optarg; break;
-		case 's': what.seed = xnumber(optarg); break;
+		case 'f':
+			from = optarg;
+			break;
+		case 't':
+			to = optarg;
+			break;
+		case 'r':
+			tear = optarg;
+			break;
+		case 's':
+			what.seed = xnumber(optarg);
+			break;
 		case 'l':
 			what.lose = true;
 			if (!strcmp(optarg, "all"))
@@ -142,7 +150,8 @@ int main(int argc, char **argv)
 			else
 				what.seed = xnumber(optarg);
 			break;
-		default: usage();
+		default:
+			usage();
 		}
 	}
 	argc -= optind;

@@ -285,27 +285,69 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (c) {
-		case 's': opt.seed = xnumber(optarg); break;
-		case 'q': opt.seq = xnumber(optarg); break;
-		case 'e': opt.other = xnumber(optarg); break;
-		case 'a': opt.start = xnumber(optarg); break;
-		case 'n': opt.count = xnumber(optarg); break;
-		case 'd': opt.stride = xnumber(optarg); break;
-		case 'z': opt.size = xnumber(optarg); break;
-		case 'u': opt.shuffle = true; break;
-		case 'y': opt.dsync = true; break;
-		case 'w': opt.nowait = true; break;
-		case 'o': spec.ops = xnumber(optarg); break;
-		case 'c': spec.copies = xnumber(optarg); break;
-		case 't': opt.writers = xnumber(optarg); writers = true; break;
-		case 'r': spec.readers = xnumber(optarg); break;
-		case 'p': spec.pace = xnumber(optarg); break;
-		case 'm': spec.max_write = xnumber(optarg) / SECTOR; break;
-		case 'l': spec.limit = xnumber(optarg); break;
-		case 'h': spec.history = optarg; break;
-		case 'g': spec.log = optarg; break;
-		case 'x': without(&spec, optarg); break;
-		default: usage();
+		case 's':
+			opt.seed = xnumber(optarg);
+			break;
+		case 'q':
+			opt.seq = xnumber(optarg);
+			break;
+		case 'e':
+			opt.other = xnumber(optarg);
+			break;
+		case 'a':
+			opt.start = xnumber(optarg);
+			break;
+		case 'n':
+			opt.count = xnumber(optarg);
+			break;
+		case 'd':
+			opt.stride = xnumber(optarg);
+			break;
+		case 'z':
+			opt.size = xnumber(optarg);
+			break;
+		case 'u':
+			opt.shuffle = true;
+			break;
+		case 'y':
+			opt.dsync = true;
+			break;
+		case 'w':
+			opt.nowait = true;
+			break;
+		case 'o':
+			spec.ops = xnumber(optarg);
+			break;
+		case 'c':
+			spec.copies = xnumber(optarg);
+			break;
+		case 't':
+			opt.writers = xnumber(optarg);
+			writers = true;
+			break;
+		case 'r':
+			spec.readers = xnumber(optarg);
+			break;
+		case 'p':
+			spec.pace = xnumber(optarg);
+			break;
+		case 'm':
+			spec.max_write = xnumber(optarg) / SECTOR;
+			break;
+		case 'l':
+			spec.limit = xnumber(optarg);
+			break;
+		case 'h':
+			spec.history = optarg;
+			break;
+		case 'g':
+			spec.log = optarg;
+			break;
+		case 'x':
+			without(&spec, optarg);
+			break;
+		default:
+			usage();
 		}
 	}
 	argc -= optind;
