@@ -62,6 +62,11 @@ static int check_super(struct dms_volume *v, const struct dms_config *c, char **
 {
 	struct dms_super *s = &v->super;
 
+	/* There is no read-only activation. */
+	if (s->ro_compat & ~DMS_RO_COMPAT_KNOWN) {
+		*error = "Diff area has features that this version can only read";
+		return -EPROTONOSUPPORT;
+	}
 	if (bdev_nr_sectors(v->area) < s->area_blocks * DMS_BLOCK_SECTORS) {
 		*error = "Diff device is smaller than the diff area on it";
 		return -ENOSPC;

@@ -8,7 +8,7 @@ need_target delay
 disk 16
 fast=$DEV
 # Slow enough that the merge lasts
-dm_create slow "0 $(sectors "$fast") delay $fast 0 0 $fast 0 100"
+dm_create slow "0 $(sectors "$fast") delay $fast 0 0 $fast 0 400"
 origin=$DEV
 disk 128
 area=$DEV

@@ -80,6 +80,7 @@ static pthread_mutex_t model_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_rwlock_t rest;
 
 static u32 done;				/* operations; model_lock */
+static u32 allowed;				/* so many until the next change; model_lock */
 static bool stop;				/* readers; model_lock */
 static struct {
 	u32 created, deleted, dropped, merged, reactivated, verified, read, exempted;
@@ -353,6 +354,13 @@ static void *writer(void *arg)
 		pthread_rwlock_unlock(&rest);
 		pthread_mutex_lock(&model_lock);
 		go_on = ++done < spec.ops;
+		/* Let the changes keep up. */
+		while (go_on && done > allowed) {
+			pthread_mutex_unlock(&model_lock);
+			usleep(2000);
+			pthread_mutex_lock(&model_lock);
+			go_on = done < spec.ops;
+		}
 		pthread_mutex_unlock(&model_lock);
 	} while (go_on);
 	free(buf);
@@ -1050,6 +1058,11 @@ void oracle_run(const struct oracle_spec *s)
 		die("too many threads");
 	rng_seed(&r, spec.seed);
 	setup(&r, buf);
+	/* Where there shall be many, begin with many. */
+	for (i = 0; spec.copies > 32 && i < spec.copies * 3 / 4; i++) {
+		operate(&r, flights, buf);
+		create(&r, buf);
+	}
 	for (i = 0; i < spec.writers + spec.readers; i++) {
 		workers[i].number = i;
 		if (pthread_create(&workers[i].thread, NULL,
@@ -1070,6 +1083,9 @@ void oracle_run(const struct oracle_spec *s)
 			continue;
 		}
 		due = seen + 1 + rng_below(&r, 2 * spec.pace);
+		pthread_mutex_lock(&model_lock);
+		allowed = due + 2 * spec.pace;
+		pthread_mutex_unlock(&model_lock);
 		change(&r, buf);
 	} while (seen < spec.ops);
 	for (i = 0; i < spec.writers; i++)
