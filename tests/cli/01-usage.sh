@@ -2,6 +2,7 @@
 # Proves that a wrong command line is refused with exit status 1 and a reason
 # before anything is done, and that help, man page and program agree.
 # timeout: 400
+# slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
 

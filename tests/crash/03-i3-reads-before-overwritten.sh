@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves I3: a read of a copy that is under way on the origin completes before
 # its chunk is overwritten.  The origin's reads are slow, its writes are not.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 need_target delay
 disk 8

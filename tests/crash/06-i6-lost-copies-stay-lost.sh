@@ -3,6 +3,7 @@
 # they don't come back as good: not by a deactivation, not by a power cut. A copy
 # that is listed without a flag is right.
 # dmesg: I/O error|Buffer I/O
+# slow
 . "$(dirname "$0")/../shadow.sh"
 need_target error
 disk 8

@@ -5,6 +5,7 @@
 # superblock may be damaged without loss.
 # timeout: 600
 # dmesg: EILSEQ|checksum
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 4 32 --chunk-size 4K
 stomp fill "$origin" --seq 1

@@ -6,6 +6,7 @@
 # fails.
 # timeout: 300
 # dmesg: EILSEQ|checksum
+# slow
 . "$(dirname "$0")/../shadow.sh"
 requires shadowctl cmp jq
 devices 8 32 --chunk-size 4K

@@ -4,6 +4,7 @@
 # that every copy and the origin hold what a model says; one writer, so that a
 # seed repeats it.
 # timeout: 600
+# slow
 . "$(dirname "$0")/../shadow.sh"
 for chunk in 4K 16K 128K; do
 	devices 8 96 --chunk-size $chunk
