@@ -10,6 +10,7 @@
 #	# takes a copy, overwrites every chunk, compares.
 #	# timeout: 300			(seconds; 180 without this line)
 #	# slow				(6.1 and the debug kernel only)
+#	# slowest			(the debug kernel only)
 #	# dmesg: device is full|EILSEQ	(lines that are no failure; a regex)
 #	# host				(run on the build machine instead: boots
 #	#				guests by $BOOT [-d disk]... COMMAND;

@@ -3,6 +3,7 @@
 # another volume's or overlap the volume, with a reason each, and that neither
 # device has changed by a byte then.
 # timeout: 300
+# slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
 requires mkfs.ext4 mkswap wipefs

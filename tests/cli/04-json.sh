@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that the JSON output of every command is valid, has its version, plain
 # numbers and the same values as the text, for hostile labels and names too.
+# slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
 cli_devices 32 16

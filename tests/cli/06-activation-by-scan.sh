@@ -5,6 +5,7 @@
 # that what is missing or ambiguous is said.
 # timeout: 400
 # dmesg: was written|suspect|changed
+# slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
 requires mkfs.ext4

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that limit, policy and resize do what they say, by status, and refuse
 # what makes no sense.
+# slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
 disk 32; origin=$DEV

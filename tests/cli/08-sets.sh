@@ -3,6 +3,7 @@
 # stamp both alternately: no copy has a later stamp than the other's next; that
 # all of it goes by the set's UUID; and that one volume that cannot be held
 # makes the whole creation fail with nothing left.
+# slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
 cli_devices 16 16

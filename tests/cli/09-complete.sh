@@ -3,6 +3,7 @@
 # same instant, while the volume is written to, that the shadow copy is gone
 # afterwards, and that it goes on where it was killed.
 # timeout: 300
+# slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
 cli_devices 32 32

@@ -3,6 +3,7 @@
 # on devices with a volatile write cache and on devices without: one read and
 # one write on the origin, at most two writes and one flush on the diff area,
 # no read there; and the same with 64 copies.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 need_target shadow-origin
 writes=50

@@ -2,6 +2,7 @@
 # Proves that a write to chunks already saved, or with no copy at all, costs
 # itself and nothing else: no read, nothing on the diff area, and it isn't cut
 # at chunk borders.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 null_disk 16 max_sectors=2048
 origin=$DEV

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that write-zeroes to the origin saves first what a copy needs, and then
 # reads as zeros; on a device that does it itself, and on one that can't.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 for kind in "disk 16" "scsi"; do
 	if [ "$kind" = scsi ]; then

@@ -2,6 +2,7 @@
 # Proves that requests of any size and place are right: one sector, across chunk
 # borders, larger than 1 MiB, up to the end of an origin that ends inside a
 # chunk and inside a block; on the origin and on the copy.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 disk 8
 dm_create short "0 16331 linear $DEV 0"

@@ -2,6 +2,7 @@
 # Proves that flush and FUA reach the origin, with and without chunks to save,
 # and with both at once, as ext4's journal sends them: what was acknowledged is
 # on the medium once the write cache is thrown away.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 need_target log-writes
 disk 16

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that a chunk of zeros is saved as that: no space, no data written, and
 # the copy reads zeros there; a chunk with one bit set is stored.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 16
 activate

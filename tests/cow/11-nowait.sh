@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that requests that must not wait are right or refused with EAGAIN, on
 # the origin and on copies; never wrong, never hung.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 16
 stomp fill "$origin" --seq 1

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that copies are deleted in any order, that those left show what they
 # showed, and that all space comes back in the end.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 64
 stomp fill "$origin" --seq 1

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that a file system lives on the origin: suspend freezes it, so that
 # each copy is clean as it is, and holds the files of its time.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 requires mkfs.ext4 e2fsck
 devices 32 64

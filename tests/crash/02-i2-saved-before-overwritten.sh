@@ -3,7 +3,7 @@
 # media.  Cuts after every flush and FUA write; then anywhere, where all writes
 # to the origin got through and none to the diff area behind the last flush.
 # timeout: 600
-# slow
+# slowest
 . "$(dirname "$0")/rig.sh"
 record 2048 14336 "--chunk-size 4K" --ops 300 --copies 5 --pace 12 --max-write 64K \
 	--writers 2

@@ -4,7 +4,7 @@
 # sector; cuts where any of the writes since the last flush are lost; with a
 # journal so small that it wraps.
 # timeout: 600
-# slow
+# slowest
 . "$(dirname "$0")/rig.sh"
 record 2048 14336 "--chunk-size 4K --journal-size 256K" --ops 400 --copies 5 --pace 12 \
 	--max-write 64K --writers 2 --without reactivate

@@ -3,7 +3,7 @@
 # each write of a superblock, with and without what else was not flushed, over
 # checkpoints, activations and deactivations.
 # timeout: 600
-# slow
+# slowest
 . "$(dirname "$0")/rig.sh"
 record 2048 14336 "--chunk-size 4K" --ops 300 --copies 6 --pace 3 --max-write 16K
 cut_power boundary --only super --go-on 60 --count "$(count 60 0)"

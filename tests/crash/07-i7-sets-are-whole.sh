@@ -6,7 +6,7 @@
 # instant; a prepared set is there whole or not at all once the first commit has
 # begun.
 # timeout: 600
-# slow
+# slowest
 . "$(dirname "$0")/rig.sh"
 o=2048 a=16384
 disk $(((2 * o + 2 * a + 2047) / 2048))

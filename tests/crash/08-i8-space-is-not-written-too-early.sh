@@ -3,7 +3,7 @@
 # media names it.  A diff area hardly larger than needed, copies created and
 # deleted all the time; cuts anywhere, and after each life goes on.
 # timeout: 600
-# slow
+# slowest
 . "$(dirname "$0")/rig.sh"
 record 1024 6144 "--chunk-size 4K --journal-size 128K" --ops 500 --copies 4 --pace 3 \
 	--max-write 128K --writers 2 --limit 1400 --without merge

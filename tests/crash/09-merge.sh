@@ -2,7 +2,7 @@
 # Proves that a merge goes on after a power cut at any point of it: the origin
 # reads as the copy, with what was written since, and no copy changes.
 # timeout: 600
-# slow
+# slowest
 . "$(dirname "$0")/rig.sh"
 for seed in 1 2; do
 	record 2048 14336 "--chunk-size 16K" --ops 120 --copies 4 --pace 1 --max-write 32K \

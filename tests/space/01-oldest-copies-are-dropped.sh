@@ -2,6 +2,7 @@
 # Proves that a full diff area drops the oldest copies, no more than needed, and
 # never fails or holds a write of the origin; those left show what they showed;
 # a locked copy outlives older ones; an event tells.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 32
 stomp fill "$origin" --seq 1

@@ -2,6 +2,7 @@
 # Proves that under the policy invalidate a full diff area makes the copies
 # invalid: they are listed so and can't be read, before and after a
 # reactivation, until they are deleted; the origin goes on.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 16
 stomp fill "$origin" --seq 1

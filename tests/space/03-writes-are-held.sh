@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that under the policy block a write that finds no space waits, goes on
 # as soon as a copy is deleted, and after the time-out drops the oldest copy.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 32
 stomp fill "$origin" --seq 1

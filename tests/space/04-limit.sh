@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that a limit below the size of the device is kept, that lowering it
 # below what is used drops the oldest copies, and that it is remembered.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 4 64
 stomp fill "$origin" --seq 1

@@ -2,6 +2,7 @@
 # Proves that a diff area grows online by what its device has grown, also past
 # what its bitmap had room for, and keeps everything; and that without room to
 # grow the message says so.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 disk 8
 origin=$DEV

@@ -2,6 +2,7 @@
 # Proves that the origin may grow: by a reload of the table, online, and while
 # inactive; copies keep the size and content they were taken with, new ones have
 # the new size; and that it may not shrink.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 disk 32
 whole=$DEV

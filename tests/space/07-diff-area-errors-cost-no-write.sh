@@ -3,6 +3,7 @@
 # creation, deletion, merge), never fails a write or read of the origin: the
 # copies are lost and say so, and the status tells.
 # dmesg: I/O error|Buffer I/O
+# slow
 . "$(dirname "$0")/../shadow.sh"
 need_target error
 disk 8

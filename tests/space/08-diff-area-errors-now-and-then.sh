@@ -2,6 +2,7 @@
 # Proves that errors of single writes to the diff area don't reach the origin,
 # and that no copy ever shows wrong data: it is right, or can't be read.
 # dmesg: I/O error|Buffer I/O
+# slow
 . "$(dirname "$0")/../shadow.sh"
 need_target error
 disk 8

@@ -3,6 +3,7 @@
 # copies and no more: its write succeeds, the copy reads EIO there, all else is
 # right; also behind the index and after a reactivation.
 # dmesg: I/O error|Buffer I/O
+# slow
 . "$(dirname "$0")/../shadow.sh"
 need_target error
 disk 8

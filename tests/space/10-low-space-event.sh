@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that dmsetup wait returns when the low space mark is passed, and not
 # before; that a finished merge and a dropped copy wake it too.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 32
 stomp fill "$origin" --seq 1

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that every message that makes no sense is refused, with the reason in
 # the kernel log, and changes nothing.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 16
 activate

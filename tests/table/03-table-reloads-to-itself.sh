@@ -2,6 +2,7 @@
 # Proves that the output of dmsetup table loads again, for both targets, with
 # and without options; that the engine is handed over, not started anew: the
 # diff area isn't read, counters go on, the copies show what they showed.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 16
 stomp fill "$origin" --seq 1

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that a line of the list has each field where the documentation says,
 # right after creation and after a reactivation.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 16
 activate

@@ -2,6 +2,7 @@
 # Proves that the origin node can be suspended and resumed, with and without
 # flushing, while writers write, and that a copy taken in between is of one
 # instant: two writers in lock step never differ by more than a write.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 devices 8 32
 stomp fill "$origin" --seq 1
