@@ -18,6 +18,11 @@
 #include <linux/crc32c.h>
 #endif
 
+/* Newer ones declare hex2bin() here, and no longer in <linux/kernel.h>. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#include <linux/hex.h>
+#endif
+
 /*
  * 6.2 gave SRCU readers that end in another context than they began in.
  * Before, the untraced primitives do exactly that.  Goes with 6.1 support.
