@@ -1,7 +1,7 @@
 #!/bin/bash
 # Proves that create --complete makes an image that equals the shadow copy of the
-# same instant, while the volume is written to, that the shadow copy is gone
-# afterwards, and that it goes on where it was killed.
+# same instant, while the volume is written to, and that the shadow copy is gone
+# afterwards.  (Killed and resumed: tests/unit/complete.)
 # timeout: 300
 # slow
 . "$(dirname "$0")/../lib.sh"
