@@ -223,6 +223,14 @@ static void read_finish(struct dms_read *r, blk_status_t status)
 	struct dms_volume *v = r->v;
 	struct bio *orig = r->orig;
 
+	/*
+	 * If the copy has gone meanwhile, what was found may not be its own: nobody
+	 * saves for it any more, and its exceptions are dropped.  It was marked
+	 * dead before either.
+	 */
+	smp_rmb();		/* look-up before mark; pairs with apply_delete() */
+	if (!status && r->shadow && !dms_shadow_valid(r->shadow))
+		status = BLK_STS_IOERR;
 	untrack(r);
 	__acquire(&v->srcu);	/* in read_piece(), for sparse */
 	srcu_up_read(&v->srcu, r->srcu_idx);
@@ -326,12 +334,6 @@ static void origin_endio(struct bio *clone)
 	struct dms_read *r = container_of(clone, struct dms_read, clone);
 	blk_status_t status = clone->bi_status;
 
-	/*
-	 * If the copy went while this was under way, nobody saved for it any
-	 * more, and what was read may be new.  It went before the write did.
-	 */
-	if (!status && r->shadow && !dms_shadow_valid(r->shadow))
-		status = BLK_STS_IOERR;
 	bio_uninit(clone);
 	read_finish(r, status);
 }
