@@ -58,6 +58,7 @@ struct copy {
 	bool ready;			/* for readers; this and more: model_lock */
 	u32 readers;
 	bool failed;			/* a read did */
+	bool failed_before;		/* the last list was made */
 };
 
 static struct oracle_spec spec;
@@ -386,6 +387,7 @@ static bool open_copy(struct copy *c)
 	c->fd = open_device(c->node.path, O_RDONLY);
 	pthread_mutex_lock(&model_lock);
 	c->failed = false;
+	c->failed_before = false;
 	c->ready = true;
 	pthread_mutex_unlock(&model_lock);
 	return true;
@@ -450,6 +452,9 @@ static void dropped(u32 n, u32 pinned)
 	forget(n);
 }
 
+/* At some time since the last stock-taking this one was being merged, locked. */
+static u32 merged_lately, locked_lately;
+
 /*
  * Compare the copies that exist with those that should: without a limit all,
  * with one the oldest may have gone.  The one being merged stays; one that is
@@ -457,14 +462,19 @@ static void dropped(u32 n, u32 pinned)
  */
 static void take_stock(void)
 {
-	u32 n = 0, id, pinned = merging(), newest_gone = 0, locked_gone = 0;
+	u32 n, id, pinned_before = merging(), pinned, newest_gone = 0, locked_gone = 0;
 	u32 newest = nr_copies ? copies[nr_copies - 1]->id : 0;
 	char *text, *line, *save, flags[16];
 	int rc;
 
+	for (n = 0; n < nr_copies; n++)
+		copies[n]->failed_before = copies[n]->failed;
+	n = 0;
 	rc = send(&text, "list");
 	if (rc)
 		die("list: %s", strerror(-rc));
+	/* Asked behind the list: if now, then it was when that was made. */
+	pinned = merging();
 	line = text ? strtok_r(text, "\n", &save) : NULL;
 	for (; line; line = strtok_r(NULL, "\n", &save)) {
 		if (sscanf(line, "%u %*s %*s %*s %*s %*s %15s", &id, flags) != 2)
@@ -478,7 +488,7 @@ static void take_stock(void)
 		}
 		if (n == nr_copies || copies[n]->id != id)
 			die("list: unknown copy %u: '%s'", id, line);
-		if (strpbrk(flags, "sip") && !(spec.limit && id == pinned))
+		if (strpbrk(flags, "sip") && !(spec.limit && id == merged_lately))
 			die("copy %u has flags %s", id, flags);
 		n++;
 	}
@@ -493,7 +503,7 @@ static void take_stock(void)
 	for (n = 0; n < nr_copies; n++) {
 		struct copy *c = copies[n];
 
-		if (c->locked || c->id == pinned)
+		if (c->locked || c->id == merged_lately || c->id == locked_lately)
 			continue;
 		if (c->id < newest_gone)
 			die("copy %u was dropped before the older %u", newest_gone, c->id);
@@ -501,9 +511,11 @@ static void take_stock(void)
 			die("copy %u was dropped, though locked, before %u", locked_gone, c->id);
 	}
 	for (n = 0; n < nr_copies; n++) {
-		if (copies[n]->failed)
+		if (copies[n]->failed_before)
 			die("copy %u could not be read, but is there", copies[n]->id);
 	}
+	merged_lately = pinned_before;
+	locked_lately = 0;
 }
 
 /* Read a copy from @sector on; false if it has gone. */
@@ -722,8 +734,8 @@ static void lock_copy(struct rng *r)
 		take_stock();
 	else if (rc)
 		die("lock %u: %s", copies[n]->id, strerror(-rc));
-	else
-		copies[n]->locked = !copies[n]->locked;
+	else if ((copies[n]->locked = !copies[n]->locked) == false)
+		locked_lately = copies[n]->id;
 }
 
 static void verify_origin(u8 *buf)
@@ -770,7 +782,10 @@ static void merge(struct rng *r, u8 *buf)
 	u32 seq;
 	int rc;
 
-	if (!nr_copies || merging())
+	if (merging())
+		return;
+	take_stock();			/* of what the merge before kept */
+	if (!nr_copies)
 		return;
 	c = copies[rng_below(r, nr_copies)];
 	if (spec.history && c->exempt)
@@ -792,6 +807,7 @@ static void merge(struct rng *r, u8 *buf)
 		if (c->exempt)
 			settle_merge(c, buf);
 		c->merged = true;
+		merged_lately = c->id;
 		counts.merged++;
 		if (rng_chance(r, 30))
 			verify_origin(buf);
