@@ -47,6 +47,7 @@ header()
 		*) break ;;
 		esac
 	done <"$1"
+	[ -z "${LONG:-}" ] || limit=$((limit * 20))
 }
 
 # leftovers: take away what the test left; set left to the names of its
