@@ -181,33 +181,64 @@ static u32 blocks_to_chunks(const struct dms_volume *v, u32 blocks)
 	return DIV_ROUND_UP(blocks, v->chunk_blocks);
 }
 
-u64 dms_meta_alloc(struct dms_volume *v, u32 blocks)
+void dms_blocks_exit(struct dms_blocks *b)
 {
-	u32 want = blocks_to_chunks(v, blocks), nr = 0, got;
-	struct extent hold[32];
-	u64 block = 0;
-
-	while (nr < ARRAY_SIZE(hold)) {
-		got = dms_alloc_take(v->alloc, want, 0, &hold[nr].first);
-		if (!got)
-			break;
-		if (got == want) {
-			dms_alloc_publish(v->alloc, hold[nr].first, want);
-			block = hold[nr].first * v->chunk_blocks;
-			break;
-		}
-		hold[nr++].length = got;
-	}
-	while (nr--)
-		dms_alloc_cancel(v->alloc, hold[nr].first, hold[nr].length);
-	return block;
+	kvfree(b->block);
+	*b = (struct dms_blocks){};
 }
 
-void dms_meta_free(struct dms_volume *v, u64 block, u32 blocks)
+int dms_blocks_init(struct dms_blocks *b, u32 nr)
 {
-	if (block)
-		dms_alloc_free(v->alloc, div_u64(block, v->chunk_blocks),
-			       blocks_to_chunks(v, blocks));
+	b->block = kvcalloc(max(nr, 1U), sizeof(*b->block), GFP_KERNEL);
+	b->nr = b->block ? nr : 0;
+	return b->block ? 0 : -ENOMEM;
+}
+
+/* Give the space back and forget it. */
+static void blocks_free(struct dms_volume *v, struct dms_blocks *b)
+{
+	u32 i;
+
+	/* Several share a chunk; it goes once. */
+	for (i = 0; i < b->nr; i++)
+		dms_alloc_free(v->alloc, div_u64(b->block[i], v->chunk_blocks), 1);
+	dms_blocks_exit(b);
+}
+
+/* Space for @nr blocks, in whole chunks. */
+static int blocks_take(struct dms_volume *v, struct dms_blocks *ret, u32 nr)
+{
+	u32 i = 0, got, k;
+	u64 first;
+
+	if (dms_blocks_init(ret, nr))
+		return -ENOMEM;
+	while (i < nr) {
+		got = dms_alloc_take(v->alloc, blocks_to_chunks(v, nr - i), 0, &first);
+		if (!got) {
+			ret->nr = i;
+			blocks_free(v, ret);
+			return -ENOSPC;
+		}
+		dms_alloc_publish(v->alloc, first, got);
+		for (k = 0; i < nr && k < got * v->chunk_blocks; k++)
+			ret->block[i++] = first * v->chunk_blocks + k;
+	}
+	return 0;
+}
+
+/* Write @buf there, as far as possible in one go. */
+static int blocks_write(struct dms_volume *v, const struct dms_blocks *b, void *buf)
+{
+	u32 i, n;
+	int r = 0;
+
+	for (i = 0; !r && i < b->nr; i += n) {
+		for (n = 1; i + n < b->nr && b->block[i + n] == b->block[i] + n; n++)
+			;
+		r = dms_io_write(v->area, b->block[i], n, buf + i * DMS_BLOCK_SIZE, 0);
+	}
+	return r;
 }
 
 static int free_block(void *context, u64 block)
@@ -271,8 +302,8 @@ static int write_shadows(struct dms_volume *v)
 	struct dms_disk_shadow_ref *refs = NULL;
 	struct dms_shadow_info *info;
 	struct dms_copies *c;
+	struct dms_blocks place = {};
 	void *buf = NULL;
-	u64 block = 0;
 	u32 nr, i;
 	int r = -ENOMEM, idx;
 
@@ -286,15 +317,11 @@ static int write_shadows(struct dms_volume *v)
 	nr = c->nr;
 	refs = __vmalloc(array_size(max(nr, 1U), sizeof(*refs)), GFP_NOIO | __GFP_ZERO);
 	buf = __vmalloc(array_size(max(nr, 1U), DMS_BLOCK_SIZE), GFP_NOIO | __GFP_ZERO);
-	if (refs && buf && nr) {
-		block = dms_meta_alloc(v, nr);
-		r = block ? 0 : -ENOSPC;
-	} else if (refs && buf) {
-		r = 0;
-	}
+	if (refs && buf)
+		r = blocks_take(v, &place, nr);
 	for (i = 0; !r && i < nr; i++) {
 		struct dms_header h = {
-			.block = block + i, .generation = v->generation,
+			.block = place.block[i], .generation = v->generation,
 			.sequence = v->checkpoint_seq + 1, .type = DMS_BLOCK_SHADOW, .count = 1,
 		};
 		void *p = buf + i * DMS_BLOCK_SIZE;
@@ -309,17 +336,17 @@ static int write_shadows(struct dms_volume *v)
 		dms_shadow_pack(p + sizeof(struct dms_disk_header), info);
 		refs[i].id = cpu_to_le32(info->id);
 		refs[i].crc = cpu_to_le32(dms_block_seal(p, &h, v->super.uuid));
-		refs[i].block = cpu_to_le64(block + i);
+		refs[i].block = cpu_to_le64(place.block[i]);
 	}
 	srcu_read_unlock(&v->srcu, idx);
-	if (!r && nr)
-		r = dms_io_write(v->area, block, nr, buf, 0);
+	if (!r)
+		r = blocks_write(v, &place, buf);
 	if (r) {
 		WRITE_ONCE(v->shadows_dirty, true);
+		blocks_free(v, &place);
 	} else {
-		dms_meta_free(v, v->shadows_block, v->shadows_blocks);
-		v->shadows_block = block;
-		v->shadows_blocks = nr;
+		blocks_free(v, &v->shadows_place);
+		v->shadows_place = place;
 		vfree(v->refs);
 		v->refs = refs;
 		v->nr_refs = nr;
@@ -361,7 +388,16 @@ static int write_bitmap(struct dms_volume *v)
 	return r;
 }
 
-/* The root's payloads joined; *@size in bytes. */
+/* Bytes of the root's parts joined. */
+static size_t root_size(const struct dms_volume *v, const struct dms_trees *trees)
+{
+	return sizeof(struct dms_disk_root) + v->nr_refs * sizeof(struct dms_disk_shadow_ref) +
+	       trees->nr * sizeof(struct dms_disk_tree) +
+	       v->nr_prints * sizeof(struct dms_disk_print) +
+	       DIV_ROUND_UP(v->super.bitmap_pairs, 8);
+}
+
+/* These parts; *@size in bytes. */
 static void *root_blob(struct dms_volume *v, const struct dms_trees *trees, u64 replay_from,
 		       size_t *size)
 {
@@ -379,11 +415,8 @@ static void *root_blob(struct dms_volume *v, const struct dms_trees *trees, u64 
 	};
 	u8 *blob, *p;
 
-	*size = sizeof(struct dms_disk_root) +
-		v->nr_refs * sizeof(struct dms_disk_shadow_ref) +
-		trees->nr * sizeof(struct dms_disk_tree) +
-		v->nr_prints * sizeof(struct dms_disk_print) + DIV_ROUND_UP(pairs, 8);
-	blob = __vmalloc(round_up(*size, DMS_PAYLOAD_SIZE), GFP_NOIO | __GFP_ZERO);
+	*size = root_size(v, trees);
+	blob = __vmalloc(*size, GFP_NOIO | __GFP_ZERO);
 	if (!blob)
 		return NULL;
 	p = blob;
@@ -406,38 +439,37 @@ static void *root_blob(struct dms_volume *v, const struct dms_trees *trees, u64 
 	return blob;
 }
 
+/* Written from the last block to the first, as each names the next. */
 static int write_root(struct dms_volume *v, const struct dms_trees *trees, u64 replay_from,
-		      u64 block, u32 blocks)
+		      const struct dms_blocks *place)
 {
-	size_t size, done = 0;
-	u32 root_crc = 0, i;
+	struct dms_pointer next = {};
+	size_t size;
 	u8 *blob, *buf;
 	int r = -ENOMEM;
+	u32 i;
 
 	blob = root_blob(v, trees, replay_from, &size);
-	buf = __vmalloc(array_size(blocks, DMS_BLOCK_SIZE), GFP_NOIO | __GFP_ZERO);
+	buf = __vmalloc(array_size(place->nr, DMS_BLOCK_SIZE), GFP_NOIO | __GFP_ZERO);
 	if (blob && buf) {
-		for (i = 0; i < blocks; i++) {
-			u32 n = min_t(size_t, size - done, DMS_PAYLOAD_SIZE), crc;
+		for (i = place->nr; i-- > 0;) {
+			size_t done = (size_t)i * DMS_ROOT_PART_SIZE;
 			struct dms_header h = {
-				.block = block + i, .generation = v->generation,
+				.block = place->block[i], .generation = v->generation,
 				.sequence = v->checkpoint_seq + 1, .type = DMS_BLOCK_ROOT,
-				.count = n,
+				.count = min_t(size_t, size - done, DMS_ROOT_PART_SIZE),
 			};
-			u8 *p = buf + i * DMS_BLOCK_SIZE;
+			u8 *p = buf + (size_t)i * DMS_BLOCK_SIZE;
 
-			memcpy(p + sizeof(struct dms_disk_header), blob + done, n);
-			crc = dms_block_seal(p, &h, v->super.uuid);
-			if (!i)
-				root_crc = crc;
-			done += n;
+			memcpy(p + DMS_BLOCK_SIZE - DMS_ROOT_PART_SIZE, blob + done, h.count);
+			next.crc = dms_root_seal(p, &h, &next, v->super.uuid);
+			next.block = h.block;
 		}
-		r = dms_io_write(v->area, block, blocks, buf, 0);
+		r = blocks_write(v, place, buf);
 	}
 	if (!r) {
-		v->super.root.block = block;
-		v->super.root.crc = root_crc;
-		v->super.root_blocks = blocks;
+		v->super.root = next;
+		v->super.root_blocks = place->nr;
 	}
 	vfree(blob);
 	vfree(buf);
@@ -448,29 +480,22 @@ static int write_root(struct dms_volume *v, const struct dms_trees *trees, u64 r
 static int write_all(struct dms_volume *v, const struct dms_trees *trees, u64 replay_from,
 		     u32 flags)
 {
-	size_t size;
-	u32 blocks;
-	u64 block;
+	struct dms_blocks place;
 	int r = 0;
 
 	if (v->is_volatile)
 		return write_bitmap(v);
 	if (v->shadows_dirty)
 		r = write_shadows(v);
+	if (!r)
+		r = blocks_take(v, &place, DIV_ROUND_UP(root_size(v, trees), DMS_ROOT_PART_SIZE));
 	if (r)
 		return r;
-	size = sizeof(struct dms_disk_root) + v->nr_refs * sizeof(struct dms_disk_shadow_ref) +
-	       trees->nr * sizeof(struct dms_disk_tree) +
-	       v->nr_prints * sizeof(struct dms_disk_print) +
-	       DIV_ROUND_UP(v->super.bitmap_pairs, 8);
-	blocks = DIV_ROUND_UP(size, DMS_PAYLOAD_SIZE);
-	block = dms_meta_alloc(v, blocks);
-	if (!block)
-		return -ENOSPC;
-	dms_meta_free(v, v->super.root.block, v->super.root_blocks);
+	blocks_free(v, &v->root_place);
+	v->root_place = place;
 	r = write_bitmap(v);
 	if (!r)
-		r = write_root(v, trees, replay_from, block, blocks);
+		r = write_root(v, trees, replay_from, &place);
 	if (r)
 		return r;
 	v->super.flags = (v->super.flags & ~DMS_SUPER_CLEAN) | flags;
@@ -842,19 +867,53 @@ static int invalidate_all(struct dms_volume *v)
 	return r;
 }
 
-static bool has_room(const struct dms_volume *v)
+u64 dms_space_ceiling(struct dms_volume *v, u32 more)
 {
-	u64 used = dms_alloc_used(v->alloc);
+	u64 slots = dms_table_count(v->table[0]) + dms_table_count(v->table[1]);
+	u64 blocks, need;
+	int idx;
 
-	return used < dms_data_limit(v) && used + v->reserve / 2 <= v->area_chunks;
+	idx = srcu_read_lock(&v->srcu);
+	more += srcu_dereference(v->copies, &v->srcu)->nr;
+	srcu_read_unlock(&v->srcu, idx);
+	/* The index of what is in memory, no leaf emptier than half, and a group more. */
+	blocks = 2 * div_u64((slots + DMS_GROUP_RUNS) *
+			     (sizeof(struct dms_disk_entry) + v->chunk_blocks * sizeof(__le32)),
+			     DMS_PAYLOAD_SIZE);
+	need = DIV_ROUND_UP_ULL(blocks, v->chunk_blocks) + blocks_to_chunks(v, more) +
+	       blocks_to_chunks(v, v->super.root_blocks + 1) + 4;
+	need = max(need, v->reserve / 2);
+	return v->area_chunks > need ? v->area_chunks - need : 1;
+}
+
+static bool has_room(struct dms_volume *v)
+{
+	return dms_alloc_used(v->alloc) < min(dms_data_limit(v), dms_space_ceiling(v, 0));
+}
+
+static void drop_oldest(struct dms_volume *v)
+{
+	int r;
+
+	/* Its holder may wait for a checkpoint: who asked will ask again. */
+	if (!mutex_trylock(&v->meta))
+		return;
+	r = dms_shadow_drop(v);
+	mutex_unlock(&v->meta);
+	if (!r)
+		reclaim(v);
+	else if (r == -ENOENT)
+		DMERR_LIMIT("%s: diff area is full and there is nothing to drop", v->name);
 }
 
 /* The saver found no space.  Do what the policy says, as little as helps. */
 static void make_room(struct dms_volume *v)
 {
 	u64 before = dms_alloc_used(v->alloc);
-	int r;
 
+	/* What is only in memory needs more than it will on disk. */
+	if (before >= dms_space_ceiling(v, 0) && dms_checkpoint(v, 0))
+		return;
 	/* Deleted, raised or grown meanwhile? */
 	if (has_room(v))
 		goto retry;
@@ -875,15 +934,7 @@ static void make_room(struct dms_volume *v)
 		invalidate_all(v);
 		goto retry;
 	}
-	/* Its holder may wait for a checkpoint: the saver asks again. */
-	if (!mutex_trylock(&v->meta))
-		return;
-	r = dms_shadow_drop(v);
-	mutex_unlock(&v->meta);
-	if (!r)
-		reclaim(v);
-	else if (r == -ENOENT)
-		DMERR_LIMIT("%s: diff area is full and there is nothing to drop", v->name);
+	drop_oldest(v);
 retry:
 	v->full_told = false;
 	WRITE_ONCE(v->want, DMS_WANT_NOTHING);
@@ -945,8 +996,9 @@ static void background(struct work_struct *work)
 	else if (READ_ONCE(v->reclaim))
 		reclaim(v);
 	from = join_from(v);
-	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW)
-		join_trees(v, from);
+	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW &&
+	    join_trees(v, from) == -ENOSPC)
+		drop_oldest(v);
 	low_space(v);
 out:
 	mutex_unlock(&v->back_mutex);

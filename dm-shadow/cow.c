@@ -40,7 +40,6 @@
 #include "volume.h"
 
 #define PAGES_MAX	2048		/* 8 MiB of copies under way */
-#define GROUP_RUNS	1024
 #define GROUP_RETRIES	2
 #define COLLECT_CHUNKS	4096		/* looked up in one go: others wait */
 
@@ -80,6 +79,7 @@ struct dms_group {
 	u32 min_journal;		/* blocks an attempt that failed may have left */
 	u32 chunks;			/* in runs: slots of the table spoken for */
 	u32 blocks_hint;
+	u64 ceiling;			/* of area chunks in use */
 	struct bio *bio;		/* data, being filled */
 	u64 bio_next;			/* block that would continue it */
 	void *journal[DMS_GROUP_JOURNAL];
@@ -87,7 +87,7 @@ struct dms_group {
 	struct {
 		struct dms_exception e;
 		const __le32 *csums;
-	} run[GROUP_RUNS];
+	} run[DMS_GROUP_RUNS];
 };
 
 void dms_saver_wake(struct dms_volume *v)
@@ -608,10 +608,10 @@ static u32 group_add_run(struct dms_group *g, struct dms_save *save, u32 index)
 	const __le32 *csums = NULL;
 	u32 n = 1, max;
 
-	if (g->nr_runs == GROUP_RUNS || READ_ONCE(v->growing))
+	if (g->nr_runs == DMS_GROUP_RUNS || READ_ONCE(v->growing))
 		return 0;
 	/* What stores nothing needs room in the index all the same. */
-	if (dms_alloc_used(v->alloc) > v->area_chunks - v->reserve / 2) {
+	if (dms_alloc_used(v->alloc) >= g->ceiling) {
 		want(v, DMS_WANT_SPACE);
 		return 0;
 	}
@@ -628,7 +628,7 @@ static u32 group_add_run(struct dms_group *g, struct dms_save *save, u32 index)
 	e->tag = save->tag;
 	e->where = 0;
 	if (e->kind == DMS_KIND_DATA) {
-		n = dms_alloc_take(v->alloc, n, dms_data_limit(v), &e->where);
+		n = dms_alloc_take(v->alloc, n, min(dms_data_limit(v), g->ceiling), &e->where);
 		if (!n) {
 			want(v, DMS_WANT_SPACE);
 			return 0;
@@ -758,6 +758,7 @@ static void start_group(struct dms_volume *v)
 	g->chunks = 0;
 	g->nr_journal = 0;
 	g->blocks_hint = 0;
+	g->ceiling = dms_space_ceiling(v, 0);
 	atomic_set(&g->remaining, 1);
 	spin_lock_irq(&v->lock);
 	/* One that needs a checkpoint must not hold up the checkpoint's own. */

@@ -85,34 +85,41 @@ static int check_super(struct dms_volume *v, const struct dms_config *c, char **
 
 /* --- root --- */
 
-/* The payloads of the root's blocks joined; *@size in bytes. */
+/* The parts of the root joined; *@size in bytes. */
 static void *read_root(struct dms_volume *v, size_t *size, char **error)
 {
 	struct dms_super *s = &v->super;
+	struct dms_pointer p = s->root;
 	struct dms_header h;
-	u8 *buf, *blob;
+	u8 *block, *blob;
 	u32 i;
 	int r;
 
-	*error = "Root of the diff area can't be read";
-	buf = vmalloc(array_size(s->root_blocks, DMS_BLOCK_SIZE));
-	blob = vzalloc(array_size(s->root_blocks, DMS_PAYLOAD_SIZE));
-	r = buf && blob ? dms_io_read(v->area, s->root.block, s->root_blocks, buf) : -ENOMEM;
+	*error = "Out of memory";
+	block = (void *)__get_free_page(GFP_KERNEL);
+	blob = vzalloc(array_size(s->root_blocks, DMS_ROOT_PART_SIZE));
+	r = block && blob ? dms_blocks_init(&v->root_place, s->root_blocks) : -ENOMEM;
 	*size = 0;
 	for (i = 0; !r && i < s->root_blocks; i++) {
-		u8 *p = buf + i * DMS_BLOCK_SIZE;
-
 		*error = "Root of the diff area is damaged";
-		r = dms_block_check(p, s->root.block + i, DMS_BLOCK_ROOT, s->uuid,
-				    i ? NULL : &s->root.crc, &h);
-		if (!r && h.count > DMS_PAYLOAD_SIZE)
+		if (!p.block || p.block >= s->area_blocks) {
 			r = -EUCLEAN;
+			break;
+		}
+		r = dms_io_read(v->area, p.block, 1, block);
+		if (r) {
+			*error = "Root of the diff area can't be read";
+			break;
+		}
+		r = dms_block_check(block, p.block, DMS_BLOCK_ROOT, s->uuid, &p.crc, &h);
 		if (r)
 			break;
-		memcpy(blob + *size, p + sizeof(struct dms_disk_header), h.count);
+		v->root_place.block[i] = p.block;
+		p = dms_root_next(block);
+		memcpy(blob + *size, block + DMS_BLOCK_SIZE - DMS_ROOT_PART_SIZE, h.count);
 		*size += h.count;
 	}
-	vfree(buf);
+	free_page((unsigned long)block);
 	if (!r)
 		return blob;
 	vfree(blob);
@@ -166,13 +173,10 @@ static int read_shadows(struct dms_volume *v, const struct dms_disk_shadow_ref *
 		return -ENOMEM;
 	memcpy(v->refs, refs, nr * sizeof(*refs));
 	v->nr_refs = nr;
-	/* One run, as written; else its space is left to a repair. */
-	v->shadows_block = le64_to_cpu(refs[0].block);
-	v->shadows_blocks = nr;
-	for (i = 1; i < nr; i++)
-		if (le64_to_cpu(refs[i].block) != v->shadows_block + i)
-			v->shadows_block = 0;
-	return 0;
+	r = dms_blocks_init(&v->shadows_place, nr);
+	for (i = 0; !r && i < nr; i++)
+		v->shadows_place.block[i] = le64_to_cpu(refs[i].block);
+	return r;
 }
 
 static int read_bitmap(struct dms_volume *v, const u8 *slots)
@@ -359,6 +363,8 @@ void dms_area_free(struct dms_volume *v)
 	dms_bits_destroy(v->home);
 	kvfree(v->slots);
 	vfree(v->refs);
+	dms_blocks_exit(&v->root_place);
+	dms_blocks_exit(&v->shadows_place);
 }
 
 /* A volatile area is empty at each activation; its layout keeps its place. */
@@ -466,16 +472,21 @@ void dms_area_close(struct dms_volume *v)
 int dms_area_resize(struct dms_volume *v)
 {
 	u64 blocks = bdev_nr_sectors(v->area) / DMS_BLOCK_SECTORS;
-	u64 chunks = div_u64(blocks, v->chunk_blocks), new_bitmap = 0;
+	u64 chunks = div_u64(blocks, v->chunk_blocks), old_chunks = v->area_chunks;
 	u32 pairs = dms_alloc_pairs(chunks), old_pairs = v->super.bitmap_pairs, i;
+	u32 bitmap_chunks = DIV_ROUND_UP(2 * pairs, v->chunk_blocks);
+	bool bitmap_moves = pairs > old_pairs && !v->is_volatile;
 	unsigned long *slots = NULL;
 	int r;
 
-	if (chunks < v->area_chunks)
+	if (chunks < old_chunks)
 		return -EINVAL;		/* only growth */
-	if (chunks == v->area_chunks)
+	if (chunks == old_chunks)
 		return 0;
-	if (pairs > old_pairs) {
+	if (bitmap_moves) {
+		/* The bitmap moves to the front of what is new. */
+		if (chunks - old_chunks < bitmap_chunks)
+			return -ENOSPC;
 		slots = kvcalloc(BITS_TO_LONGS(pairs), sizeof(long), GFP_KERNEL);
 		if (!slots)
 			return -ENOMEM;
@@ -492,23 +503,16 @@ int dms_area_resize(struct dms_volume *v)
 	WRITE_ONCE(v->area_chunks, chunks);
 	v->reserve = chunks / 64 + 8;
 	dms_cache_resize(v->cache);
-	if (pairs > old_pairs && !v->is_volatile) {
-		/* The bitmap moves; the old place is free after the checkpoint. */
-		new_bitmap = dms_meta_alloc(v, 2 * pairs);
-		if (!new_bitmap) {
-			kvfree(slots);
-			dms_volume_fail(v, DMS_MODE_RO, "no place for a larger bitmap", -ENOSPC);
-			return -ENOSPC;
-		}
-		dms_meta_free(v, v->super.bitmap_block, 2 * old_pairs);
-		v->super.bitmap_block = new_bitmap;
+	if (bitmap_moves) {
+		WARN_ON_ONCE(dms_alloc_claim(v->alloc, old_chunks, bitmap_chunks));
+		dms_alloc_free(v->alloc, div_u64(v->super.bitmap_block, v->chunk_blocks),
+			       DIV_ROUND_UP(2 * old_pairs, v->chunk_blocks));
+		v->super.bitmap_block = old_chunks * v->chunk_blocks;
 		v->super.bitmap_pairs = pairs;
 		kvfree(v->slots);
 		v->slots = slots;
 		for (i = 0; i < pairs; i++)
 			dms_alloc_mark_dirty(v->alloc, i);
-	} else {
-		kvfree(slots);
 	}
 	r = dms_checkpoint(v, 0);
 	WRITE_ONCE(v->growing, false);

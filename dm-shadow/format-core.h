@@ -115,6 +115,11 @@ int dms_super_unpack(const void *block, u64 addr, struct dms_super *ret);
 /* How many chunks the area has; a tail shorter than a chunk is not used. */
 u64 dms_super_chunks(const struct dms_super *s);
 
+/* As dms_block_seal(), for a block of the root that @next follows. */
+u32 dms_root_seal(void *block, const struct dms_header *h, const struct dms_pointer *next,
+		  const u8 uuid[16]);
+/* What follows @block, which dms_block_check() has passed. */
+struct dms_pointer dms_root_next(const void *block);
 void dms_root_pack(struct dms_disk_root *d, const struct dms_root *r);
 int dms_root_unpack(const struct dms_disk_root *d, struct dms_root *ret);
 void dms_tree_pack(struct dms_disk_tree *d, const struct dms_tree *t);

@@ -85,7 +85,7 @@ static bool counts_fit(const struct dms_header *h)
 	case DMS_BLOCK_JOURNAL:
 		return h->count <= DMS_JOURNAL_SPACE;
 	case DMS_BLOCK_ROOT:
-		return h->count <= DMS_PAYLOAD_SIZE;
+		return h->count <= DMS_ROOT_PART_SIZE;
 	case DMS_BLOCK_LEAF:
 		return h->count && (u64)h->count * sizeof(struct dms_disk_entry) +
 				   (u64)h->csums * sizeof(__le32) <= DMS_PAYLOAD_SIZE;
@@ -208,10 +208,10 @@ static bool geometry_valid(const struct dms_super *s)
 
 	if (!s->root.block)
 		return !s->root_blocks;
-	return s->root_blocks <= DMS_MAX_ROOT_BLOCKS &&
-	       run_inside(s->root.block, s->root_blocks, DMS_RESERVED_BLOCKS, s->area_blocks) &&
-	       !runs_overlap(s->root.block, s->root_blocks, s->journal_block, s->journal_blocks) &&
-	       !runs_overlap(s->root.block, s->root_blocks, s->bitmap_block, bitmap_blocks) &&
+	return s->root_blocks && s->root_blocks <= DMS_MAX_ROOT_BLOCKS &&
+	       run_inside(s->root.block, 1, DMS_RESERVED_BLOCKS, s->area_blocks) &&
+	       !runs_overlap(s->root.block, 1, s->journal_block, s->journal_blocks) &&
+	       !runs_overlap(s->root.block, 1, s->bitmap_block, bitmap_blocks) &&
 	       s->bitmap_pairs <= (u64)s->root_blocks * DMS_BITMAP_BITS;
 }
 
@@ -260,6 +260,22 @@ int dms_super_unpack(const void *block, u64 addr, struct dms_super *ret)
 }
 
 /* --- root, trees, shadow copies --- */
+
+u32 dms_root_seal(void *block, const struct dms_header *h, const struct dms_pointer *next,
+		  const u8 uuid[16])
+{
+	struct dms_disk_root_part *part = block + sizeof(struct dms_disk_header);
+
+	pointer_pack(&part->next, next);
+	return dms_block_seal(block, h, uuid);
+}
+
+struct dms_pointer dms_root_next(const void *block)
+{
+	const struct dms_disk_root_part *part = block + sizeof(struct dms_disk_header);
+
+	return pointer_unpack(&part->next);
+}
 
 void dms_root_pack(struct dms_disk_root *d, const struct dms_root *r)
 {

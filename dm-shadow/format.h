@@ -138,14 +138,23 @@ struct dms_disk_super {
 	__le64 created;			/* seconds since 1970, UTC */
 	/* the checkpoint */
 	struct dms_disk_pointer root;	/* first block of the root */
-	__le32 root_blocks;		/* consecutive */
+	__le32 root_blocks;
 	__u8   pad[3836];
 };
 
+#define DMS_ROOT_PART_SIZE	(DMS_PAYLOAD_SIZE - 16)
+
 /*
- * The root is root_blocks consecutive blocks of type ROOT, each with
- * header.count bytes of payload (the last may have fewer than
- * DMS_PAYLOAD_SIZE).  The payloads joined are a dms_disk_root followed by
+ * The root is a chain of root_blocks blocks of type ROOT: an area that is nearly
+ * full may have no two free chunks side by side.  Behind its header each has
+ */
+struct dms_disk_root_part {
+	struct dms_disk_pointer next;	/* block 0 in the last */
+	__u8   data[DMS_ROOT_PART_SIZE]; /* header.count bytes, all but in the last */
+};
+
+/*
+ * The data joined are a dms_disk_root followed by
  *	nr_shadows	dms_disk_shadow_ref, ascending id
  *	nr_trees	dms_disk_tree, oldest first
  *	nr_prints	dms_disk_print

@@ -223,6 +223,8 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 		return -EOVERFLOW;
 	if (find_uuid(v, info->uuid))
 		return -EEXIST;
+	if (dms_alloc_used(v->alloc) >= dms_space_ceiling(v, 1))
+		return -ENOSPC;
 	ktime_get_real_ts64(&now);
 	info->id = v->epoch + 1;
 	info->created = now.tv_sec;

@@ -69,6 +69,7 @@
 #define DMS_VOLUME_PRINTS		96	/* origin blocks sampled for a fingerprint */
 #define DMS_EXTRA_PRINTS	64	/* of them chosen by a message */
 #define DMS_SAVE_MAX_BLOCKS	256	/* of one read: a bio's worth */
+#define DMS_GROUP_RUNS		1024
 #define DMS_GROUP_JOURNAL	32	/* journal blocks of one group */
 #define DMS_JOURNAL_RESERVE	4	/* journal blocks kept free of saves */
 #define DMS_JOURNAL_URGENT	2	/* and of what the background does not wait for */
@@ -130,6 +131,12 @@ struct dms_trees {
 	struct rcu_head rcu;
 	u32 nr;
 	struct dms_tree tree[DMS_VOLUME_TREES];
+};
+
+/* Where something of several blocks lies, in order: perhaps nowhere two side by side. */
+struct dms_blocks {
+	u64 *block;
+	u32 nr;
 };
 
 /* What the constructor tells the engine. */
@@ -297,8 +304,7 @@ struct dms_volume {
 	unsigned long *slots;		/* current block of each bitmap pair */
 	struct dms_disk_shadow_ref *refs; /* to the descriptors last written */
 	u32 nr_refs;
-	u64 shadows_block;		/* where they begin; 0: none written */
-	u32 shadows_blocks;
+	struct dms_blocks root_place, shadows_place;
 	bool shadows_dirty;
 	u64 rotate_seq;			/* journal position of the last rotation */
 
@@ -480,13 +486,17 @@ void dms_background_wake(struct dms_volume *v);
 int dms_checkpoint(struct dms_volume *v, u32 flags);
 /* The same during replay: no saver yet; replay shall go on at @sequence. */
 int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
+/*
+ * How many area chunks may be in use, so that a checkpoint still finds room for
+ * what it writes beside its predecessor, with @more copies.
+ */
+u64 dms_space_ceiling(struct dms_volume *v, u32 more);
 /* Is the mark passed at which an event is raised? */
 bool dms_low_space(const struct dms_volume *v);
 /* The area could not be written: try to leave a mark there that its copies are lost. */
 void dms_mark_lost(struct dms_volume *v);
-/* @blocks consecutive blocks for metadata, live at once; 0: no such space. */
-u64 dms_meta_alloc(struct dms_volume *v, u32 blocks);
-void dms_meta_free(struct dms_volume *v, u64 block, u32 blocks);
+int dms_blocks_init(struct dms_blocks *b, u32 nr);
+void dms_blocks_exit(struct dms_blocks *b);
 /* Write v->super as it is, into the older of the two blocks. */
 int dms_super_write(struct dms_volume *v);
 /* Builder's sink that allocates as it goes.  destroy() cancels what was not published. */

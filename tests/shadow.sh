@@ -178,6 +178,14 @@ bad_message()
 	nodes bad-message "$1" o "${@:2}" || fail "message '${*:2}'"
 }
 
+# sound WHAT AREA: check finds no damage in it and nothing lost
+sound()
+{
+	shadowctl check --data "$2" >out || { cat out; fail "$1: check found something"; }
+	! grep -E '^(damage|warning)' out || fail "$1: check found something"
+	echo "$1: $(tail -n 1 out)"
+}
+
 merge_done()
 {
 	[ "$(status 24)" = - ]

@@ -198,7 +198,8 @@ static u64 journal_default(u64 area_blocks)
 /* Blocks of a root without copies, trees and prints. */
 static u32 root_blocks(u32 pairs)
 {
-	return DIV_UP((u32)sizeof(struct dms_disk_root) + DIV_UP(pairs, 8u), (u32)DMS_PAYLOAD_SIZE);
+	return DIV_UP((u32)sizeof(struct dms_disk_root) + DIV_UP(pairs, 8u),
+		      (u32)DMS_ROOT_PART_SIZE);
 }
 
 /* Chunks in use in an empty area: everything up to the root's end. */
@@ -288,13 +289,11 @@ static int write_zeros(struct formatter *f, u64 offset, u64 size)
 	return r;
 }
 
-static u32 seal(struct formatter *f, u64 addr, u16 type, u32 count)
+static struct dms_header header(const struct formatter *f, u64 addr, u16 type, u32 count)
 {
-	struct dms_header h = {
+	return (struct dms_header){
 		.block = addr, .generation = f->super.generation, .type = type, .count = count,
 	};
-
-	return dms_block_seal(f->block, &h, f->super.uuid);
 }
 
 static int write_block(struct formatter *f, u64 addr)
@@ -307,6 +306,7 @@ static int write_bitmaps(struct formatter *f)
 {
 	u8 *bits = (u8 *)f->block + sizeof(struct dms_disk_header);
 	u64 used = used_chunks(&f->super), pair, slot, n;
+	struct dms_header h;
 	int r = 0;
 
 	for (pair = 0; pair < f->super.bitmap_pairs && !r; pair++) {
@@ -317,36 +317,43 @@ static int write_bitmaps(struct formatter *f)
 			for (n = pair * DMS_BITMAP_BITS;
 			     n < used && n < (pair + 1) * DMS_BITMAP_BITS; n++)
 				bits[n % DMS_BITMAP_BITS / 8] |= 1u << n % 8;
-			seal(f, addr, DMS_BLOCK_BITMAP, DMS_PAYLOAD_SIZE);
+			h = header(f, addr, DMS_BLOCK_BITMAP, DMS_PAYLOAD_SIZE);
+			dms_block_seal(f->block, &h, f->super.uuid);
 			r = write_block(f, addr);
 		}
 	}
 	return r;
 }
 
+/* From the last block to the first, as each names the next. */
 static int write_root(struct formatter *f)
 {
-	u64 left = sizeof(struct dms_disk_root) + DIV_UP(f->super.bitmap_pairs, 8);
+	u64 size = sizeof(struct dms_disk_root) + DIV_UP(f->super.bitmap_pairs, 8);
 	const struct dms_root root = {
 		.journal_sequence = 1,
 		.used_chunks = used_chunks(&f->super),
 	};
-	u32 i, crc;
+	struct dms_pointer next = { 0 };
+	u64 first = f->super.root.block;
+	u32 i;
 	int r = 0;
 
-	for (i = 0; i < f->super.root_blocks && !r; i++) {
-		u32 count = left < DMS_PAYLOAD_SIZE ? (u32)left : (u32)DMS_PAYLOAD_SIZE;
+	for (i = f->super.root_blocks; i-- > 0 && !r;) {
+		u64 left = size - (u64)i * DMS_ROOT_PART_SIZE;
+		struct dms_header h = header(f, first + i, DMS_BLOCK_ROOT,
+					     left < DMS_ROOT_PART_SIZE ? (u32)left :
+								(u32)DMS_ROOT_PART_SIZE);
 
 		memset(f->block, 0, DMS_BLOCK_SIZE);
 		if (!i)
-			dms_root_pack((struct dms_disk_root *)
-				      ((u8 *)f->block + sizeof(struct dms_disk_header)), &root);
-		crc = seal(f, f->super.root.block + i, DMS_BLOCK_ROOT, count);
-		if (!i)
-			f->super.root.crc = crc;
-		r = write_block(f, f->super.root.block + i);
-		left -= count;
+			dms_root_pack((struct dms_disk_root *)((u8 *)f->block +
+							       DMS_BLOCK_SIZE - DMS_ROOT_PART_SIZE),
+				      &root);
+		next.crc = dms_root_seal(f->block, &h, &next, f->super.uuid);
+		next.block = first + i;
+		r = write_block(f, first + i);
 	}
+	f->super.root = next;
 	return r;
 }
 

@@ -908,8 +908,9 @@ static void check_bitmap(struct check *c)
 	u8 *buf;
 	int r;
 
-	for (chunk = 0; chunk < image_fixed_chunks(&c->image) && chunk < c->image.chunks; chunk++)
-		claim_chunk(c, chunk);
+	for (chunk = 0; chunk < c->image.chunks && !c->error; chunk++)
+		if (image_chunk_fixed(&c->image, chunk))
+			claim_chunk(c, chunk);
 	buf = malloc(DMS_BLOCK_SIZE);
 	if (!buf)
 		fail(c, -ENOMEM);
@@ -973,8 +974,9 @@ static bool check_root(struct check *c)
 		fail(c, r);
 		return false;
 	}
-	for (i = 0; i < c->image.super->root_blocks; i++)
-		claim_block(c, "root", c->image.super->root.block + i);
+	for (i = 0; c->image.root_block && i < c->image.super->root_blocks; i++)
+		if (c->image.root_block[i])
+			claim_block(c, "root", c->image.root_block[i]);
 	if (r)
 		report(c, CHECK_DAMAGE, "root", bad, "root block %llu %s, no copy can be read",
 		       (unsigned long long)bad, error_text(r));

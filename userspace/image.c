@@ -44,8 +44,10 @@ void image_close(struct image *m)
 	if (m->fd >= 0)
 		close(m->fd);
 	free(m->root_data);
+	free(m->root_block);
 	m->fd = -1;
 	m->root_data = NULL;
+	m->root_block = NULL;
 }
 
 int image_read(const struct image *m, u64 addr, void *buf)
@@ -64,49 +66,65 @@ int image_block(const struct image *m, u64 addr, u16 type, const u32 *crc,
 	return r ? r : dms_block_check(buf, addr, type, m->super->uuid, crc, ret);
 }
 
-u64 image_fixed_chunks(const struct image *m)
+/* Do chunks [@first, @last] have blocks of the @length from @block on? */
+static bool overlap(const struct image *m, u64 first, u64 last, u64 block, u64 length)
 {
-	u64 journal = m->super->journal_block + m->super->journal_blocks;
-	u64 bitmap = m->super->bitmap_block + 2 * (u64)m->super->bitmap_pairs;
+	return first <= (block + length - 1) / m->chunk_blocks && last >= block / m->chunk_blocks;
+}
 
-	return (max(journal, bitmap) + m->chunk_blocks - 1) / m->chunk_blocks;
+/* The bitmap of an area that has grown lies anywhere. */
+static bool chunks_fixed(const struct image *m, u64 first, u64 last)
+{
+	const struct dms_super *s = m->super;
+
+	return overlap(m, first, last, 0, s->journal_block + s->journal_blocks) ||
+	       overlap(m, first, last, s->bitmap_block, 2 * (u64)s->bitmap_pairs);
+}
+
+bool image_chunk_fixed(const struct image *m, u64 chunk)
+{
+	return chunks_fixed(m, chunk, chunk);
 }
 
 bool image_inside(const struct image *m, u64 block, u64 count)
 {
-	u64 from = image_fixed_chunks(m) * m->chunk_blocks;
 	u64 end = m->chunks * m->chunk_blocks;
 
-	return block >= from && block < end && count && count <= end - block;
+	return block < end && count && count <= end - block &&
+	       !chunks_fixed(m, block / m->chunk_blocks, (block + count - 1) / m->chunk_blocks);
 }
 
 /* --- the root ------------------------------------------------------------- */
 
 static int root_blocks(struct image *m, u64 *bad)
 {
-	u64 addr = m->super->root.block, sequence = 0;
+	const struct dms_disk_root_part *part;
+	struct dms_pointer p = m->super->root;
 	struct dms_header h;
 	u8 *block;
 	u32 i;
 	int r = 0;
 
-	m->root_data = malloc((size_t)m->super->root_blocks * DMS_PAYLOAD_SIZE);
+	m->root_data = malloc((size_t)m->super->root_blocks * DMS_ROOT_PART_SIZE);
+	m->root_block = calloc(m->super->root_blocks, sizeof(*m->root_block));
 	block = malloc(DMS_BLOCK_SIZE);
-	if (!m->root_data || !block)
+	if (!m->root_data || !m->root_block || !block)
 		r = -ENOMEM;
 	for (i = 0; i < m->super->root_blocks && !r; i++) {
-		*bad = addr + i;
-		r = image_block(m, addr + i, DMS_BLOCK_ROOT, i ? NULL : &m->super->root.crc,
-				block, &h);
-		if (!i)
-			sequence = r ? 0 : h.sequence;
-		/* They were written together, and all but the last are full. */
-		if (!r && (h.sequence != sequence || h.sequence > m->super->sequence ||
-			   h.generation > m->super->generation ||
-			   (i + 1 < m->super->root_blocks && h.count != DMS_PAYLOAD_SIZE)))
+		*bad = p.block;
+		r = image_block(m, p.block, DMS_BLOCK_ROOT, &p.crc, block, &h);
+		if (r)
+			break;
+		m->root_block[i] = p.block;
+		p = dms_root_next(block);
+		/* All but the last are full, and no others follow. */
+		if (h.sequence > m->super->sequence || h.generation > m->super->generation ||
+		    (p.block && h.count != DMS_ROOT_PART_SIZE) ||
+		    !p.block != (i + 1 == m->super->root_blocks))
 			r = -EUCLEAN;
 		if (!r) {
-			memcpy(m->root_data + m->root_size, image_payload(block), h.count);
+			part = image_payload(block);
+			memcpy(m->root_data + m->root_size, part->data, h.count);
 			m->root_size += h.count;
 		}
 	}

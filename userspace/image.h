@@ -21,6 +21,7 @@ struct image {
 	u32 chunk_blocks;
 	/* the root; all NULL and 0 until image_load_root() */
 	struct dms_root root;
+	u64 *root_block;	/* super->root_blocks of them; 0: could not be read */
 	u8 *root_data;
 	size_t root_size;
 	const struct dms_disk_shadow_ref *refs;		/* root.nr_shadows */
@@ -41,10 +42,10 @@ int image_read(const struct image *m, u64 addr, void *buf);
 /* Read and check; @crc as in dms_block_check(). */
 int image_block(const struct image *m, u64 addr, u16 type, const u32 *crc,
 		void *buf, struct dms_header *ret);
-/* Is [@block, @block + @count) behind the fixed parts and inside the area? */
+/* Is [@block, @block + @count) inside the area and apart from the fixed parts? */
 bool image_inside(const struct image *m, u64 block, u64 count);
-/* Chunks at the front that hold superblocks, journal and bitmap. */
-u64 image_fixed_chunks(const struct image *m);
+/* Does @chunk hold superblocks, journal or bitmap? */
+bool image_chunk_fixed(const struct image *m, u64 chunk);
 static inline const void *image_payload(const void *block)
 {
 	return (const u8 *)block + sizeof(struct dms_disk_header);

@@ -23,9 +23,10 @@ static void check(const struct dms_super *s)
 	inside(s->bitmap_block, bitmap_blocks, s);
 	apart(s->journal_block, s->journal_blocks, s->bitmap_block, bitmap_blocks);
 	if (s->root.block) {
-		inside(s->root.block, s->root_blocks, s);
-		apart(s->root.block, s->root_blocks, s->bitmap_block, bitmap_blocks);
-		apart(s->root.block, s->root_blocks, s->journal_block, s->journal_blocks);
+		MUST(s->root_blocks);
+		inside(s->root.block, 1, s);
+		apart(s->root.block, 1, s->bitmap_block, bitmap_blocks);
+		apart(s->root.block, 1, s->journal_block, s->journal_blocks);
 	}
 	MUST(memchr(s->origin_id, 0, sizeof(s->origin_id)));
 	MUST(s->when_full <= DMS_FULL_BLOCK && s->low_space <= 100 && !s->incompat);

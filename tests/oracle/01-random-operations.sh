@@ -9,4 +9,5 @@
 for chunk in 4K 16K 128K; do
 	devices 8 96 --chunk-size $chunk
 	stomp run "$origin" "$area" --seed "$SEED" --ops "$(count 1000 10000)" --copies 12
+	sound "$chunk" "$area"
 done

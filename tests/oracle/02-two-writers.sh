@@ -7,3 +7,4 @@
 devices 16 256
 stomp run "$origin" "$area" --seed "$SEED" --ops "$(count 3000 30000)" --copies 10 \
 	--writers 2 --readers 2
+sound "two writers" "$area"

@@ -31,6 +31,7 @@ expect 5 "$(status 6)" "copies, none dropped"
 holds "$first" 1
 holds "$ID" 5
 deactivate
+sound "grown" $area
 activate
 expect 131072 "$(status 4 | cut -d / -f 2)" "area chunks after reactivation"
 holds "$first" 1

@@ -168,21 +168,23 @@ static void list_root(const void *payload)
 static void list(void)
 {
 	u32 blocks, i, size;
-	u64 at;
+	u64 at, block;
 	u8 *payload;
 
 	find_super();
 	show("super", super_block);
 	blocks = le32toh(super->root_blocks);
 	payload = xmalloc((blocks + 1) * DMS_PAYLOAD_SIZE);
+	block = le64toh(super->root.block);
 	for (i = 0, at = 0; i < blocks; i++) {
-		u64 block = le64toh(super->root.block) + i;
 		const struct dms_disk_header *h = get_sound(block, DMS_BLOCK_ROOT, "root");
+		const struct dms_disk_root_part *part = (const void *)(h + 1);
 
 		show("root", block);
 		size = le32toh(h->count);
-		memcpy(payload + at, h + 1, min(size, (u32)DMS_PAYLOAD_SIZE));
+		memcpy(payload + at, part->data, min(size, (u32)DMS_ROOT_PART_SIZE));
 		at += size;
+		block = le64toh(part->next.block);
 	}
 	list_root(payload);
 }

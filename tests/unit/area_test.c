@@ -477,7 +477,7 @@ static void build_root(struct built *b, const struct dms_tree tree[2])
 	}
 	addr = built_block(b);
 	root.used_chunks = b->next;
-	payload = block_at(&b->dev, addr) + 64;
+	payload = block_at(&b->dev, addr) + 64 + sizeof(struct dms_disk_pointer);
 	dms_root_pack((struct dms_disk_root *)payload, &root);
 	payload += sizeof(struct dms_disk_root);
 	memcpy(payload, ref, sizeof(ref));
@@ -492,7 +492,7 @@ static void build_root(struct built *b, const struct dms_tree tree[2])
 	b->super.root.block = addr;
 	b->super.root_blocks = 1;
 	b->super.root.crc = seal_block(b, addr, DMS_BLOCK_ROOT,
-				       (u32)(payload - block_at(&b->dev, addr) - 64));
+				       (u32)(payload - block_at(&b->dev, addr) - 80));
 }
 
 static void build_bitmap(struct built *b)

@@ -105,8 +105,8 @@ static void test_block_counts(void)
 		{ DMS_BLOCK_NODE, 168, 0, true },
 		{ DMS_BLOCK_NODE, 169, 0, false },
 		{ DMS_BLOCK_NODE, 0, 0, false },
-		{ DMS_BLOCK_ROOT, 4032, 0, true },
-		{ DMS_BLOCK_ROOT, 4033, 0, false },
+		{ DMS_BLOCK_ROOT, 4016, 0, true },
+		{ DMS_BLOCK_ROOT, 4017, 0, false },
 		{ DMS_BLOCK_JOURNAL, 4016, 0, true },
 		{ DMS_BLOCK_JOURNAL, 4017, 0, false },
 	};
@@ -250,8 +250,7 @@ static void test_geometry(void)
 		       mark(map, s.area_blocks, s.journal_block, s.journal_blocks) &&
 		       mark(map, s.area_blocks, s.bitmap_block, 2 * s.bitmap_pairs);
 		if (good && s.root.block)
-			good = s.root_blocks &&
-			       mark(map, s.area_blocks, s.root.block, s.root_blocks);
+			good = s.root_blocks && mark(map, s.area_blocks, s.root.block, 1);
 		else if (good)
 			good = !s.root_blocks;
 		CHECK_EQ(super_pass(&s, &got), good ? 0 : -EUCLEAN);
@@ -292,6 +291,24 @@ static void test_geometry_limits(void)
 }
 
 /* --- root, trees, shadow copies --- */
+
+static void test_root_part(void)
+{
+	struct dms_disk_root_part *part = (void *)(block + sizeof(struct dms_disk_header));
+	struct dms_header h = { .block = 33, .type = DMS_BLOCK_ROOT, .count = 4016 }, got;
+	struct dms_pointer next = { .block = rnd(), .crc = rnd() }, read;
+	u32 crc;
+
+	CHECK_EQ(sizeof(*part), DMS_PAYLOAD_SIZE);
+	memset(part->data, 0x5a, sizeof(part->data));
+	crc = dms_root_seal(block, &h, &next, uuid);
+	CHECK_EQ(dms_block_check(block, 33, DMS_BLOCK_ROOT, uuid, &crc, &got), 0);
+	read = dms_root_next(block);
+	CHECK_EQ(read.block, next.block);
+	CHECK_EQ(read.crc, next.crc);
+	CHECK_EQ(part->data[0], 0x5a);
+	CHECK_EQ(part->data[4015], 0x5a);
+}
 
 static void tree_example(struct dms_tree *t)
 {
@@ -644,6 +661,7 @@ int main(void)
 		{ "superblock there and back", test_super },
 		{ "geometry against a map of blocks", test_geometry },
 		{ "geometry beyond all bounds", test_geometry_limits },
+		{ "part of a root", test_root_part },
 		{ "root there and back", test_root },
 		{ "tree there and back", test_tree },
 		{ "shadow copy there and back", test_shadow },
