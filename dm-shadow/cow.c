@@ -2,7 +2,8 @@
 /*
  * Copy on write: a write meets chunks that a copy still needs.
  *
- * map.c detains the write here.  One work item, the saver, takes it from there:
+ * map.c detains the write here.  One work item, the saver, takes it from there
+ * (3 and 4 are in commit.c):
  *
  *   1 collect   the chunks of detained writes that nobody is saving yet are
  *               joined into runs, and the runs are read from the origin at once
@@ -37,57 +38,15 @@
 #include <linux/rbtree.h>
 #include <linux/sched/mm.h>
 
-#include "volume.h"
+#include "saver.h"
 
 #define PAGES_MAX	2048		/* 8 MiB of copies under way */
-#define GROUP_RETRIES	2
 #define COLLECT_CHUNKS	4096		/* looked up in one go: others wait */
-
-struct dms_save {
-	struct list_head list;
-	struct rb_node node;
-	struct dms_volume *v;
-	u64 chunk;
-	u32 length;			/* chunks */
-	u32 tag;
-	u32 blocks;			/* pages held */
-	atomic_t reads;
-	bool stale;			/* from before a creation */
-	bool failed;			/* the read of the whole run */
-	bool single;			/* being read chunk by chunk */
-	u8 kind[DMS_SAVE_MAX_BLOCKS];
-	__le32 csum[DMS_SAVE_MAX_BLOCKS];
-	struct page *page[DMS_SAVE_MAX_BLOCKS];
-};
 
 struct save_bio {
 	struct dms_save *save;
 	u32 index;			/* chunk of the save, if single */
 	struct bio bio;
-};
-
-enum group_state { GROUP_WRITING, GROUP_FLUSHING };
-
-struct dms_group {
-	struct dms_volume *v;
-	enum group_state state;
-	atomic_t remaining;
-	blk_status_t status;
-	unsigned int retries;
-	struct list_head saves, ops;
-	u32 nr_runs, nr_journal;
-	u32 min_journal;		/* blocks an attempt that failed may have left */
-	u32 chunks;			/* in runs: slots of the table spoken for */
-	u32 blocks_hint;
-	u64 ceiling;			/* of area chunks in use */
-	struct bio *bio;		/* data, being filled */
-	u64 bio_next;			/* block that would continue it */
-	void *journal[DMS_GROUP_JOURNAL];
-	struct dms_journal_block jb;
-	struct {
-		struct dms_exception e;
-		const __le32 *csums;
-	} run[DMS_GROUP_RUNS];
 };
 
 void dms_saver_wake(struct dms_volume *v)
@@ -105,7 +64,7 @@ void dms_detain(struct dms_volume *v, struct bio *bio)
 	dms_saver_wake(v);
 }
 
-static void want(struct dms_volume *v, int what)
+void dms_saver_want(struct dms_volume *v, int what)
 {
 	if (v->want == DMS_WANT_NOTHING)
 		v->want_since = jiffies;
@@ -147,7 +106,7 @@ static void pending_add(struct dms_volume *v, struct dms_save *save)
 	rb_insert_color(&save->node, &v->pending);
 }
 
-static void save_free(struct dms_save *save)
+void dms_save_free(struct dms_save *save)
 {
 	struct dms_volume *v = save->v;
 
@@ -474,7 +433,7 @@ static void examine(struct dms_volume *v, struct list_head *done)
 	list_for_each_entry_safe(save, n, done, list) {
 		list_del(&save->list);
 		if (save->stale) {
-			save_free(save);
+			dms_save_free(save);
 			continue;
 		}
 		if (save->failed && !save->single) {
@@ -485,394 +444,6 @@ static void examine(struct dms_volume *v, struct list_head *done)
 			examine_chunk(save, i);
 		list_add_tail(&save->list, &v->ready);
 	}
-}
-
-/* --- 3: commit --- */
-
-static void group_endio(struct bio *bio)
-{
-	struct dms_group *g = bio->bi_private;
-	struct dms_volume *v = g->v;
-	unsigned long flags;
-
-	if (bio->bi_status)
-		g->status = bio->bi_status;
-	bio_put(bio);
-	if (!atomic_dec_and_test(&g->remaining))
-		return;
-	spin_lock_irqsave(&v->lock, flags);
-	v->group_done = true;
-	spin_unlock_irqrestore(&v->lock, flags);
-	dms_saver_wake(v);
-}
-
-static struct bio *group_bio(struct dms_group *g, u64 block, u32 vecs, blk_opf_t opf)
-{
-	struct dms_volume *v = g->v;
-	struct bio *bio;
-
-	bio = bio_alloc_bioset(v->area, vecs, opf | REQ_SYNC | (v->fua ? REQ_FUA : 0),
-			       GFP_NOIO, &v->bs);
-	bio->bi_iter.bi_sector = block * DMS_BLOCK_SECTORS;
-	bio->bi_private = g;
-	bio->bi_end_io = group_endio;
-	atomic_inc(&g->remaining);
-	return bio;
-}
-
-static void group_submit_data(struct dms_group *g)
-{
-	if (g->bio)
-		submit_bio_noacct(g->bio);
-	g->bio = NULL;
-}
-
-/* Write the pages of a run; runs that continue each other share a bio. */
-static void group_add_data(struct dms_group *g, u64 block, struct page **page, u32 nr)
-{
-	for (; nr; nr--, page++, block++) {
-		if (g->bio && (g->bio_next != block || g->bio->bi_vcnt == g->bio->bi_max_vecs))
-			group_submit_data(g);
-		if (!g->bio)
-			g->bio = group_bio(g, block, clamp_t(u32, g->blocks_hint, nr, BIO_MAX_VECS),
-					   REQ_OP_WRITE);
-		__bio_add_page(g->bio, *page, PAGE_SIZE, 0);
-		g->bio_next = block + 1;
-	}
-}
-
-static u64 journal_room(struct dms_volume *v)
-{
-	return v->super.journal_blocks - (v->journal_head - READ_ONCE(v->journal_tail));
-}
-
-/* Begin the group's next journal block.  False: none left. */
-static bool group_next_journal(struct dms_group *g, u32 reserve)
-{
-	struct dms_volume *v = g->v;
-
-	if (g->nr_journal == DMS_GROUP_JOURNAL)
-		return false;
-	if (journal_room(v) < g->nr_journal + 1 + reserve) {
-		want(v, DMS_WANT_CHECKPOINT);
-		return false;
-	}
-	if (g->nr_journal)
-		dms_journal_seal(&g->jb, v->super.journal_block +
-				 (v->journal_head + g->nr_journal - 1) % v->super.journal_blocks,
-				 v->journal_head + g->nr_journal - 1, v->generation,
-				 v->journal_head, v->super.uuid);
-	dms_journal_begin(&g->jb, g->journal[g->nr_journal++]);
-	return true;
-}
-
-static bool group_add_record(struct dms_group *g, const struct dms_exception *e,
-			     const __le32 *csums)
-{
-	if (g->v->is_volatile)
-		return true;
-	if (g->nr_journal && dms_journal_add_save(&g->jb, e, csums, g->v->chunk_blocks))
-		return true;
-	return group_next_journal(g, DMS_JOURNAL_RESERVE) &&
-	       dms_journal_add_save(&g->jb, e, csums, g->v->chunk_blocks);
-}
-
-static bool group_add_op(struct dms_group *g, struct dms_op *op)
-{
-	u32 slots = op->home ? op->home->length : 0;
-
-	if (slots > dms_table_room(g->v->table[g->v->active]) - g->chunks) {
-		want(g->v, DMS_WANT_CHECKPOINT);
-		return false;
-	}
-	if (op->add && !g->v->is_volatile && !(g->nr_journal && op->add(op, &g->jb)) &&
-	    !(group_next_journal(g, op->urgent ? 0 : DMS_JOURNAL_URGENT) &&
-	      op->add(op, &g->jb)))
-		return false;
-	g->chunks += slots;
-	return true;
-}
-
-u64 dms_data_limit(const struct dms_volume *v)
-{
-	u64 limit = v->area_chunks > v->reserve ? v->area_chunks - v->reserve : 1;
-
-	return v->super.limit_chunks ? min(limit, v->super.limit_chunks) : limit;
-}
-
-/* One run of @save, from chunk number @index on, of one kind.  0: no room of some sort. */
-static u32 group_add_run(struct dms_group *g, struct dms_save *save, u32 index)
-{
-	struct dms_volume *v = g->v;
-	struct dms_exception *e = &g->run[g->nr_runs].e;
-	const __le32 *csums = NULL;
-	u32 n = 1, max;
-
-	if (g->nr_runs == DMS_GROUP_RUNS || READ_ONCE(v->growing))
-		return 0;
-	/* What stores nothing needs room in the index all the same. */
-	if (dms_alloc_used(v->alloc) >= g->ceiling) {
-		want(v, DMS_WANT_SPACE);
-		return 0;
-	}
-	max = min(save->length - index, dms_journal_save_max(v->chunk_blocks));
-	while (n < max && save->kind[index + n] == save->kind[index])
-		n++;
-	n = min(n, dms_table_room(v->table[v->active]) - g->chunks);
-	if (!n) {
-		want(v, DMS_WANT_CHECKPOINT);
-		return 0;
-	}
-	e->kind = save->kind[index];
-	e->chunk = save->chunk + index;
-	e->tag = save->tag;
-	e->where = 0;
-	if (e->kind == DMS_KIND_DATA) {
-		n = dms_alloc_take(v->alloc, n, min(dms_data_limit(v), g->ceiling), &e->where);
-		if (!n) {
-			want(v, DMS_WANT_SPACE);
-			return 0;
-		}
-		if (READ_ONCE(v->want) == DMS_WANT_SPACE)
-			WRITE_ONCE(v->want, DMS_WANT_NOTHING);
-		csums = &save->csum[index * v->chunk_blocks];
-	}
-	e->length = n;
-	if (!group_add_record(g, e, csums)) {
-		if (e->kind == DMS_KIND_DATA)
-			dms_alloc_cancel(v->alloc, e->where, n);
-		return 0;
-	}
-	g->run[g->nr_runs++].csums = csums;
-	g->chunks += n;
-	if (e->kind == DMS_KIND_DATA)
-		group_add_data(g, e->where * v->chunk_blocks,
-			       &save->page[index * v->chunk_blocks], n * v->chunk_blocks);
-	return n;
-}
-
-/* True if the whole save is in the group; if only its first part is, it is cut there. */
-static bool group_add_save(struct dms_group *g, struct dms_save *save)
-{
-	u32 index = 0;
-
-	while (index < save->length) {
-		u32 n = group_add_run(g, save, index);
-
-		if (!n)
-			break;
-		index += n;
-	}
-	save->single = false;
-	if (index == save->length)
-		return true;
-	/*
-	 * What went in stays recorded and will be published; the bits of the
-	 * rest stay clear, so it is read again when there is room.
-	 */
-	if (index) {
-		save->length = index;
-		return true;
-	}
-	return false;
-}
-
-static void group_submit_journal(struct dms_group *g)
-{
-	struct dms_volume *v = g->v;
-	u64 slot = v->journal_head % v->super.journal_blocks;
-	struct bio *bio = NULL;
-	u32 i;
-
-	if (!g->nr_journal)
-		return;
-	/* What an earlier attempt wrote behind this one's end must not be replayed. */
-	while (g->nr_journal < g->min_journal && group_next_journal(g, 0))
-		;
-	dms_journal_seal(&g->jb, v->super.journal_block +
-			 (v->journal_head + g->nr_journal - 1) % v->super.journal_blocks,
-			 v->journal_head + g->nr_journal - 1, v->generation, v->journal_head,
-			 v->super.uuid);
-	for (i = 0; i < g->nr_journal; i++, slot++) {
-		if (slot == v->super.journal_blocks) {
-			slot = 0;
-			submit_bio_noacct(bio);
-			bio = NULL;
-		}
-		if (!bio)
-			bio = group_bio(g, v->super.journal_block + slot, g->nr_journal - i,
-					REQ_OP_WRITE | REQ_META);
-		__bio_add_page(bio, virt_to_page(g->journal[i]), DMS_BLOCK_SIZE, 0);
-	}
-	submit_bio_noacct(bio);
-}
-
-static void ops_complete(struct list_head *ops, int error)
-{
-	struct dms_op *op, *n;
-
-	list_for_each_entry_safe(op, n, ops, list) {
-		list_del(&op->list);
-		op->error = error;
-		complete(&op->done);
-	}
-}
-
-/* The area takes no more writes: forget what can't be saved. */
-static void give_up(struct dms_volume *v)
-{
-	struct dms_save *save, *n;
-	LIST_HEAD(ops);
-
-	list_for_each_entry_safe(save, n, &v->ready, list) {
-		list_del(&save->list);
-		save_free(save);
-	}
-	spin_lock_irq(&v->lock);
-	list_splice_init(&v->ops, &ops);
-	spin_unlock_irq(&v->lock);
-	ops_complete(&ops, -EROFS);
-}
-
-static void start_group(struct dms_volume *v)
-{
-	struct dms_group *g = v->group;
-	struct dms_save *save, *n;
-	struct dms_op *op, *on;
-
-	if (v->group_busy)
-		return;
-	if (READ_ONCE(v->mode) != DMS_MODE_RW) {
-		give_up(v);
-		return;
-	}
-	list_for_each_entry_safe(save, n, &v->ready, list)
-		if (save->stale || !READ_ONCE(v->nr_needy)) {
-			list_del(&save->list);
-			save_free(save);
-		}
-
-	g->state = GROUP_WRITING;
-	g->status = 0;
-	g->nr_runs = 0;
-	g->chunks = 0;
-	g->nr_journal = 0;
-	g->blocks_hint = 0;
-	g->ceiling = dms_space_ceiling(v, 0);
-	atomic_set(&g->remaining, 1);
-	spin_lock_irq(&v->lock);
-	/* One that needs a checkpoint must not hold up the checkpoint's own. */
-	list_for_each_entry_safe(op, on, &v->ops, list)
-		if (group_add_op(g, op))
-			list_move_tail(&op->list, &g->ops);
-	spin_unlock_irq(&v->lock);
-	list_for_each_entry(save, &v->ready, list)
-		g->blocks_hint += save->blocks;
-	list_for_each_entry_safe(save, n, &v->ready, list) {
-		if (!group_add_save(g, save))
-			break;
-		list_move_tail(&save->list, &g->saves);
-	}
-	if (list_empty(&g->saves) && list_empty(&g->ops))
-		return;
-	v->group_busy = true;
-	group_submit_data(g);
-	group_submit_journal(g);
-	if (atomic_dec_and_test(&g->remaining)) {
-		spin_lock_irq(&v->lock);
-		v->group_done = true;
-		spin_unlock_irq(&v->lock);
-		dms_saver_wake(v);
-	}
-}
-
-static void group_flush(struct dms_group *g)
-{
-	struct bio *bio;
-
-	g->state = GROUP_FLUSHING;
-	atomic_set(&g->remaining, 0);
-	bio = group_bio(g, 0, 0, REQ_OP_WRITE | REQ_PREFLUSH);
-	bio->bi_opf &= ~REQ_FUA;
-	submit_bio_noacct(bio);
-}
-
-/*
- * Writing failed.  Try again, with the data elsewhere: the chunks taken stay
- * marked in memory and are not tried again before the next activation.
- */
-static void group_failed(struct dms_volume *v, struct dms_group *g)
-{
-	atomic64_inc(&v->stats.area_errors);
-	g->min_journal = max(g->min_journal, g->nr_journal);
-	if (g->retries++ == GROUP_RETRIES)
-		dms_volume_fail(v, DMS_MODE_RO, "can't write the diff area",
-				blk_status_to_errno(g->status));
-	list_splice_init(&g->saves, &v->ready);
-	spin_lock_irq(&v->lock);
-	list_splice_init(&g->ops, &v->ops);
-	spin_unlock_irq(&v->lock);
-}
-
-/* --- 4: publish --- */
-
-static void group_publish(struct dms_volume *v, struct dms_group *g)
-{
-	struct dms_save *save, *n;
-	struct dms_op *op, *on;
-	u32 i;
-
-	g->retries = 0;
-	g->min_journal = 0;
-	v->journal_head += g->nr_journal;
-	for (i = 0; i < g->nr_runs; i++) {
-		struct dms_exception *e = &g->run[i].e;
-
-		if (e->kind == DMS_KIND_DATA) {
-			dms_alloc_publish(v->alloc, e->where, e->length);
-			atomic64_add(e->length, &v->stats.saved);
-		} else if (e->kind == DMS_KIND_ZERO) {
-			atomic64_add(e->length, &v->stats.zeroes);
-		}
-		/* Room was seen to before the record was made. */
-		WARN_ON_ONCE(!dms_table_add(v->table[v->active], e, g->run[i].csums)); /* I2 */
-	}
-	list_for_each_entry_safe(save, n, &g->saves, list) {
-		dms_drain_reads(v, save->chunk, save->chunk + save->length - 1); /* I3 */
-		dms_bits_set(v->saved, save->chunk, save->length);
-		list_del(&save->list);
-		save_free(save);
-	}
-	list_for_each_entry_safe(op, on, &g->ops, list) {
-		list_del(&op->list);
-		if (op->apply)
-			op->apply(v, op);
-		op->error = 0;
-		complete(&op->done);
-	}
-}
-
-static void finish_group(struct dms_volume *v)
-{
-	struct dms_group *g = v->group;
-
-	if (!g->status && g->state == GROUP_WRITING && v->volatile_cache && !v->fua &&
-	    !v->is_volatile && g->nr_journal) {
-		group_flush(g);		/* I1 */
-		return;
-	}
-	v->group_busy = false;
-	if (g->status)
-		group_failed(v, g);
-	else
-		group_publish(v, g);
-	if (v->table[v->active] && dms_table_room(v->table[v->active]) <
-	    dms_table_count(v->table[v->active]) / 3)
-		dms_background_wake(v);
-	else if (!v->is_volatile && journal_room(v) < v->super.journal_blocks / 2)
-		dms_background_wake(v);
-	else if (dms_low_space(v) && !READ_ONCE(v->low_space_told))
-		dms_background_wake(v);
 }
 
 /* --- 5: release --- */
@@ -947,10 +518,10 @@ static void saver(struct work_struct *work)
 	blk_start_plug(&plug);
 	examine(v, &read_done);
 	if (group_done)
-		finish_group(v);
+		dms_group_finish(v);
 	release(v);
 	collect(v);
-	start_group(v);
+	dms_group_start(v);
 	release(v);
 	blk_finish_plug(&plug);
 	memalloc_noio_restore(noio);
@@ -1004,8 +575,7 @@ int dms_save_range(struct dms_volume *v, u64 first, u64 last)
 
 int dms_saver_init(struct dms_volume *v)
 {
-	struct dms_group *g;
-	int r, i;
+	int r;
 
 	spin_lock_init(&v->lock);
 	bio_list_init(&v->incoming);
@@ -1026,18 +596,9 @@ int dms_saver_init(struct dms_volume *v)
 	r = bioset_init(&v->bs, 64, offsetof(struct save_bio, bio), BIOSET_NEED_BVECS);
 	if (r)
 		return r;
-	g = kvzalloc(sizeof(*g), GFP_KERNEL);
-	if (!g)
-		return -ENOMEM;
-	v->group = g;
-	g->v = v;
-	INIT_LIST_HEAD(&g->saves);
-	INIT_LIST_HEAD(&g->ops);
-	for (i = 0; i < DMS_GROUP_JOURNAL; i++) {
-		g->journal[i] = (void *)__get_free_page(GFP_KERNEL);
-		if (!g->journal[i])
-			return -ENOMEM;
-	}
+	r = dms_group_init(v);
+	if (r)
+		return r;
 	/* No WQ_HIGHPRI: a worker that preempts the submitter sees one write at a time. */
 	v->save_wq = alloc_workqueue("dm-shadow-save", WQ_MEM_RECLAIM | WQ_UNBOUND, 1);
 	return v->save_wq ? 0 : -ENOMEM;
@@ -1046,8 +607,6 @@ int dms_saver_init(struct dms_volume *v)
 /* Nothing is detained any more; tolerates a half-made saver. */
 void dms_saver_exit(struct dms_volume *v)
 {
-	int i;
-
 	if (v->save_wq) {
 		/* Saves that nobody waits for may still be reading. */
 		wait_event(v->idle_wait, RB_EMPTY_ROOT(&v->pending));
@@ -1055,9 +614,7 @@ void dms_saver_exit(struct dms_volume *v)
 		flush_work(&v->save_work);
 		destroy_workqueue(v->save_wq);
 	}
-	for (i = 0; v->group && i < DMS_GROUP_JOURNAL; i++)
-		free_page((unsigned long)v->group->journal[i]);
-	kvfree(v->group);
+	dms_group_exit(v);
 	bioset_exit(&v->bs);
 	mempool_exit(&v->save_pool);
 	mempool_exit(&v->page_pool);

@@ -453,7 +453,7 @@ int dms_saver_commit(struct dms_volume *v, struct dms_op *op);
 int dms_save_range(struct dms_volume *v, u64 first, u64 last);
 /* From the saver: what is being saved is of no use to the copies to come. */
 void dms_saver_stale(struct dms_volume *v);
-/* Area chunks that data may take in all. */
+/* Area chunks that data may take in all.  In commit.c. */
 u64 dms_data_limit(const struct dms_volume *v);
 
 /* --- diff-area.c --- */
