@@ -41,6 +41,7 @@
 #include "saver.h"
 
 #define PAGES_MAX	2048		/* 8 MiB of copies under way */
+#define SPARE_SAVES	32
 #define COLLECT_CHUNKS	4096		/* looked up in one go: others wait */
 
 struct save_bio {
@@ -49,9 +50,14 @@ struct save_bio {
 	struct bio bio;
 };
 
+/*
+ * While the saver is at work, it goes round once more: queueing the work would
+ * make the kernel wake another worker, each time, which finds nothing to do.
+ */
 void dms_saver_wake(struct dms_volume *v)
 {
-	queue_work(v->save_wq, &v->save_work);
+	if (!atomic_fetch_inc(&v->save_wakes))
+		queue_work(v->save_wq, &v->save_work);
 }
 
 void dms_detain(struct dms_volume *v, struct bio *bio)
@@ -106,6 +112,76 @@ static void pending_add(struct dms_volume *v, struct dms_save *save)
 	rb_insert_color(&save->node, &v->pending);
 }
 
+/*
+ * Pages and saves that are not in use, for the next: the allocator would clear
+ * them (init_on_alloc).  There are always enough for one save, in use or here,
+ * so that memory comes back without a need for more: a mempool that prefers what
+ * it keeps, and needs no lock.
+ */
+static struct page *page_get(struct dms_volume *v)
+{
+	if (v->nr_spare_pages)
+		return v->spare_page[--v->nr_spare_pages];
+	return alloc_page(GFP_NOWAIT | __GFP_NOWARN);
+}
+
+static void page_put(struct dms_volume *v, struct page *page)
+{
+	if (v->nr_spare_pages < ARRAY_SIZE(v->spare_page))
+		v->spare_page[v->nr_spare_pages++] = page;
+	else
+		__free_page(page);
+}
+
+static struct dms_save *save_get(struct dms_volume *v)
+{
+	struct dms_save *save;
+
+	if (!v->nr_spare_saves)
+		return kmalloc(sizeof(*save), GFP_NOWAIT | __GFP_NOWARN);
+	save = list_first_entry(&v->spare_saves, struct dms_save, list);
+	list_del(&save->list);
+	v->nr_spare_saves--;
+	return save;
+}
+
+static void save_put(struct dms_volume *v, struct dms_save *save)
+{
+	if (v->nr_spare_saves == SPARE_SAVES) {
+		kfree(save);
+		return;
+	}
+	list_add(&save->list, &v->spare_saves);
+	v->nr_spare_saves++;
+}
+
+static int spares_init(struct dms_volume *v)
+{
+	struct dms_save *save;
+	struct page *page;
+
+	INIT_LIST_HEAD(&v->spare_saves);
+	save = kmalloc(sizeof(*save), GFP_KERNEL);
+	if (!save)
+		return -ENOMEM;
+	save_put(v, save);
+	while (v->nr_spare_pages < ARRAY_SIZE(v->spare_page)) {
+		page = alloc_page(GFP_KERNEL);
+		if (!page)
+			return -ENOMEM;
+		page_put(v, page);
+	}
+	return 0;
+}
+
+static void spares_exit(struct dms_volume *v)
+{
+	while (v->nr_spare_pages)
+		__free_page(page_get(v));
+	while (v->nr_spare_saves)
+		kfree(save_get(v));
+}
+
 void dms_save_free(struct dms_save *save)
 {
 	struct dms_volume *v = save->v;
@@ -115,8 +191,8 @@ void dms_save_free(struct dms_save *save)
 		wake_up_all(&v->idle_wait);
 	v->pages_held -= save->blocks;
 	while (save->blocks)
-		mempool_free(save->page[--save->blocks], &v->page_pool);
-	mempool_free(save, &v->save_pool);
+		page_put(v, save->page[--save->blocks]);
+	save_put(v, save);
 }
 
 /* Make room for one more chunk.  False: no memory now, or the save is full. */
@@ -130,11 +206,11 @@ static bool save_extend(struct dms_save *save)
 	if (v->pages_held + v->chunk_blocks > PAGES_MAX)
 		return false;
 	while (save->blocks < end) {
-		struct page *page = mempool_alloc(&v->page_pool, GFP_NOWAIT | __GFP_NOWARN);
+		struct page *page = page_get(v);
 
 		if (!page) {
 			while (save->blocks > old)
-				mempool_free(save->page[--save->blocks], &v->page_pool);
+				page_put(v, save->page[--save->blocks]);
 			return false;
 		}
 		save->page[save->blocks++] = page;
@@ -146,7 +222,7 @@ static bool save_extend(struct dms_save *save)
 
 static struct dms_save *save_new(struct dms_volume *v, u64 chunk, u32 tag)
 {
-	struct dms_save *save = mempool_alloc(&v->save_pool, GFP_NOWAIT | __GFP_NOWARN);
+	struct dms_save *save = save_get(v);
 
 	if (!save)
 		return NULL;
@@ -159,7 +235,7 @@ static struct dms_save *save_new(struct dms_volume *v, u64 chunk, u32 tag)
 	save->failed = false;
 	save->single = false;
 	if (!save_extend(save)) {
-		mempool_free(save, &v->save_pool);
+		save_put(v, save);
 		return NULL;
 	}
 	pending_add(v, save);
@@ -490,13 +566,11 @@ static void release(struct dms_volume *v)
 	}
 }
 
-static void saver(struct work_struct *work)
+static void saver_pass(struct dms_volume *v)
 {
-	struct dms_volume *v = container_of(work, struct dms_volume, save_work);
 	struct bio_list incoming;
 	LIST_HEAD(read_done);
 	struct blk_plug plug;
-	unsigned int noio;
 	bool group_done;
 	struct bio *bio;
 
@@ -509,7 +583,6 @@ static void saver(struct work_struct *work)
 	v->group_done = false;
 	spin_unlock_irq(&v->lock);
 
-	noio = memalloc_noio_save();
 	while ((bio = bio_list_pop(&incoming))) {
 		struct dms_bio *b = dm_per_bio_data(bio, sizeof(*b));
 
@@ -524,9 +597,22 @@ static void saver(struct work_struct *work)
 	dms_group_start(v);
 	release(v);
 	blk_finish_plug(&plug);
-	memalloc_noio_restore(noio);
 	if (!list_empty(&v->waiting) && !v->group_busy)
 		mod_delayed_work(v->save_wq, &v->stall_work, HZ / 10);
+}
+
+static void saver(struct work_struct *work)
+{
+	struct dms_volume *v = container_of(work, struct dms_volume, save_work);
+	unsigned int noio = memalloc_noio_save();
+	int wakes;
+
+	do {
+		wakes = atomic_read_acquire(&v->save_wakes);
+		saver_pass(v);
+		cond_resched();
+	} while (atomic_sub_return(wakes, &v->save_wakes));
+	memalloc_noio_restore(noio);
 }
 
 /* Something was short and nothing is under way that would tell when it is there. */
@@ -587,10 +673,7 @@ int dms_saver_init(struct dms_volume *v)
 	INIT_DELAYED_WORK(&v->stall_work, stalled);
 	v->pending = RB_ROOT;
 
-	r = mempool_init_page_pool(&v->page_pool, DMS_SAVE_MAX_BLOCKS, 0);
-	if (r)
-		return r;
-	r = mempool_init_kmalloc_pool(&v->save_pool, 4, sizeof(struct dms_save));
+	r = spares_init(v);
 	if (r)
 		return r;
 	r = bioset_init(&v->bs, 64, offsetof(struct save_bio, bio), BIOSET_NEED_BVECS);
@@ -616,6 +699,5 @@ void dms_saver_exit(struct dms_volume *v)
 	}
 	dms_group_exit(v);
 	bioset_exit(&v->bs);
-	mempool_exit(&v->save_pool);
-	mempool_exit(&v->page_pool);
+	spares_exit(v);
 }

@@ -255,6 +255,7 @@ struct dms_volume {
 	/* saver */
 	struct workqueue_struct *save_wq;
 	struct work_struct save_work;
+	atomic_t save_wakes;		/* since its last pass began, and before */
 	struct delayed_work stall_work;	/* retries what was short of something */
 	spinlock_t lock;		/* guards up to the blank line */
 	struct bio_list incoming;
@@ -269,7 +270,9 @@ struct dms_volume {
 	bool group_busy;
 	unsigned int active;		/* table[] being filled */
 	u32 pages_held;
-	mempool_t page_pool, save_pool;
+	struct page *spare_page[DMS_SAVE_MAX_BLOCKS];
+	struct list_head spare_saves;
+	u32 nr_spare_pages, nr_spare_saves;
 	struct bio_set bs;
 	u64 journal_head;		/* next sequence; saver's, read by others */
 	u64 journal_tail;		/* first sequence a replay needs */
