@@ -5,10 +5,14 @@
  * Writes to the origin: remapped whole if no copy needs any of their chunks,
  * which the saved bits tell without a lock; else detained (cow.c).
  *
- * Reads of a copy, and of the origin while it is being merged: cut into pieces
+ * Reads of a copy, and of the origin while it is being merged: taken as pieces
  * that lie in one place.  A piece in the diff area is verified against its
  * checksums before it is completed; a piece that is not aligned to blocks is
  * read through a page of its own, as checksums cover whole blocks.
+ *
+ * What map submits is not issued before it returns.  So it waits for memory for
+ * the first piece only: what the others need may be held by those before.  If
+ * there is none, or an index block must be read, a worker goes on from there.
  *
  * A read that goes to the origin races with the chunk being overwritten (I3).
  * It is entered in its CPU's tracker before the look-up and leaves it at
@@ -33,14 +37,15 @@
 struct dms_read {
 	struct dms_volume *v;
 	struct dms_shadow *shadow;	/* NULL: origin under a merge */
-	struct bio *orig;
+	struct dms_bio *whole;
+	struct bvec_iter iter;		/* the piece, of whole->bio */
 	int srcu_idx;
 	/* on the way to the origin */
 	struct list_head list;
 	struct dms_tracker *tracker;	/* NULL: not tracked */
 	u64 first, last;		/* chunks */
 	/* from the area */
-	struct work_struct work;
+	struct llist_node done;
 	struct page *bounce;
 	u32 csum_first;			/* of the piece's first block */
 	__le32 csum[PIECE_BLOCKS];
@@ -218,10 +223,33 @@ int dms_lookup(struct dms_volume *v, const struct dms_shadow *s, u64 chunk, u32 
 
 /* --- pieces --- */
 
-static void read_finish(struct dms_read *r, blk_status_t status)
+/* One piece less, or the last. */
+static void piece_done(struct dms_bio *b, blk_status_t status)
+{
+	if (status)
+		WRITE_ONCE(b->status, status);
+	if (!atomic_dec_and_test(&b->pieces))
+		return;
+	if (b->status)
+		b->bio->bi_status = b->status;
+	bio_endio(b->bio);
+}
+
+static void read_free(struct dms_read *r)
 {
 	struct dms_volume *v = r->v;
-	struct bio *orig = r->orig;
+
+	untrack(r);
+	__acquire(&v->srcu);	/* in read_new(), for sparse */
+	srcu_up_read(&v->srcu, r->srcu_idx);
+	if (r->bounce)
+		mempool_free(r->bounce, &v->bounce_pool);
+	mempool_free(r, &v->read_pool);
+}
+
+static void read_finish(struct dms_read *r, blk_status_t status)
+{
+	struct dms_bio *b = r->whole;
 
 	/*
 	 * If the copy has gone meanwhile, what was found may not be its own: nobody
@@ -231,15 +259,8 @@ static void read_finish(struct dms_read *r, blk_status_t status)
 	smp_rmb();		/* look-up before mark; pairs with apply_delete() */
 	if (!status && r->shadow && !dms_shadow_valid(r->shadow))
 		status = BLK_STS_IOERR;
-	untrack(r);
-	__acquire(&v->srcu);	/* in read_piece(), for sparse */
-	srcu_up_read(&v->srcu, r->srcu_idx);
-	if (r->bounce)
-		mempool_free(r->bounce, &v->bounce_pool);
-	mempool_free(r, &v->read_pool);
-	if (status)
-		orig->bi_status = status;
-	bio_endio(orig);
+	read_free(r);
+	piece_done(b, status);
 }
 
 static void checksum_error(struct dms_read *r)
@@ -256,15 +277,14 @@ static void checksum_error(struct dms_read *r)
 
 static bool verify_bounce(struct dms_read *r)
 {
-	struct bio *orig = r->orig;
-	u32 offset = (orig->bi_iter.bi_sector % DMS_BLOCK_SECTORS) << SECTOR_SHIFT;
+	u32 offset = (r->iter.bi_sector % DMS_BLOCK_SECTORS) << SECTOR_SHIFT;
 	void *data = page_address(r->bounce);
 	struct bvec_iter iter;
 	struct bio_vec bv;
 
 	if (dms_crc(data, DMS_BLOCK_SIZE) != le32_to_cpu(r->csum[r->csum_first]))
 		return false;
-	bio_for_each_segment(bv, orig, iter) {
+	__bio_for_each_segment(bv, r->whole->bio, iter, r->iter) {
 		memcpy_to_bvec(&bv, data + offset);
 		offset += bv.bv_len;
 	}
@@ -277,7 +297,7 @@ static bool verify(struct dms_read *r)
 	struct bvec_iter iter;
 	struct bio_vec bv;
 
-	bio_for_each_segment(bv, r->orig, iter) {
+	__bio_for_each_segment(bv, r->whole->bio, iter, r->iter) {
 		u8 *p = bvec_kmap_local(&bv);
 		u32 left = bv.bv_len, n;
 		u8 *at = p;
@@ -303,30 +323,33 @@ static bool verify(struct dms_read *r)
 
 static void verify_work(struct work_struct *work)
 {
-	struct dms_read *r = container_of(work, struct dms_read, work);
+	struct dms_tracker *t = container_of(work, struct dms_tracker, verify);
+	struct dms_read *r, *n;
 
-	if (r->bounce ? verify_bounce(r) : verify(r)) {
-		read_finish(r, 0);
-	} else {
-		checksum_error(r);
-		read_finish(r, BLK_STS_PROTECTION);	/* EILSEQ */
+	llist_for_each_entry_safe(r, n, llist_del_all(&t->done), done) {
+		if (r->bounce ? verify_bounce(r) : verify(r)) {
+			read_finish(r, 0);
+		} else {
+			checksum_error(r);
+			read_finish(r, BLK_STS_PROTECTION);	/* EILSEQ */
+		}
 	}
 }
 
 static void area_endio(struct bio *clone)
 {
 	struct dms_read *r = container_of(clone, struct dms_read, clone);
-
+	struct dms_tracker *t = raw_cpu_ptr(r->v->trackers);
+	struct workqueue_struct *wq = r->v->verify_wq;
 	blk_status_t status = clone->bi_status;
 
 	bio_uninit(clone);
 	if (status) {
 		atomic64_inc(&r->v->stats.area_errors);
 		read_finish(r, status);
-		return;
+	} else if (llist_add(&r->done, &t->done)) {
+		queue_work(wq, &t->verify);
 	}
-	INIT_WORK(&r->work, verify_work);
-	queue_work(r->v->verify_wq, &r->work);
 }
 
 static void origin_endio(struct bio *clone)
@@ -350,21 +373,25 @@ static u32 aligned_sectors(sector_t sector, u32 sectors)
 	return round_down(sectors, DMS_BLOCK_SECTORS);
 }
 
+static bool needs_bounce(sector_t sector, u32 sectors)
+{
+	return sector % DMS_BLOCK_SECTORS || sectors % DMS_BLOCK_SECTORS;
+}
+
 static void submit_area(struct dms_read *r, const struct dms_exception *e)
 {
 	struct dms_volume *v = r->v;
-	struct bio *orig = r->orig;
-	u32 offset = orig->bi_iter.bi_sector - (r->first << v->chunk_shift);
+	u32 offset = r->iter.bi_sector - (r->first << v->chunk_shift);
 	struct bio *clone = &r->clone;
 
 	untrack(r);
 	r->csum_first = offset / DMS_BLOCK_SECTORS;
-	if (bio_sectors(orig) % DMS_BLOCK_SECTORS || offset % DMS_BLOCK_SECTORS) {
-		r->bounce = mempool_alloc(&v->bounce_pool, GFP_NOIO);
+	if (r->bounce) {
 		bio_init(clone, v->area, &r->bounce_vec, 1, REQ_OP_READ);
 		__bio_add_page(clone, r->bounce, DMS_BLOCK_SIZE, 0);
 	} else {
-		bio_init_clone(v->area, clone, orig, GFP_NOIO);
+		bio_init_clone(v->area, clone, r->whole->bio, GFP_NOIO);
+		clone->bi_iter = r->iter;
 		/* Nobody polls for it, and it is not for the caller to retry. */
 		clone->bi_opf &= ~(REQ_POLLED | REQ_NOWAIT | REQ_RAHEAD);
 	}
@@ -376,14 +403,15 @@ static void submit_area(struct dms_read *r, const struct dms_exception *e)
 
 static void submit_origin(struct dms_read *r)
 {
-	bio_init_clone(r->v->origin, &r->clone, r->orig, GFP_NOIO);
+	bio_init_clone(r->v->origin, &r->clone, r->whole->bio, GFP_NOIO);
+	r->clone.bi_iter = r->iter;
 	r->clone.bi_opf &= ~REQ_POLLED;
 	r->clone.bi_end_io = origin_endio;
 	submit_bio_noacct(&r->clone);
 }
 
 /*
- * Where does the read of @bio by @r begin?  0 or an error; *@e tells, kind 0
+ * Where does the first of what @r could be lie?  0 or an error; *@e tells, kind 0
  * standing for the origin.
  */
 static int locate(struct dms_read *r, bool may_block, struct dms_exception *e)
@@ -410,46 +438,70 @@ static int locate(struct dms_read *r, bool may_block, struct dms_exception *e)
 	return min(ret, 0);
 }
 
-/*
- * Serve the first piece of @bio.  Returns its length in sectors, at most the
- * bio's: the caller has cut the bio to that when @cut is called.  -EAGAIN: not
- * without blocking.
- */
-static int read_piece(struct dms_volume *v, struct dms_shadow *s, struct bio *bio,
-		      bool may_block, struct bio *(*cut)(struct bio *bio, u32 sectors))
+static void zero_fill(struct bio *bio, struct bvec_iter start)
 {
-	sector_t sector = bio->bi_iter.bi_sector;
+	struct bvec_iter iter;
+	struct bio_vec bv;
+
+	__bio_for_each_segment(bv, bio, iter, start)
+		memzero_bvec(&bv);
+}
+
+/* Of what is left of @b, entered with the trackers.  NULL: no memory, by @gfp. */
+static struct dms_read *read_new(struct dms_bio *b, gfp_t gfp)
+{
+	struct dms_volume *v = b->v;
+	struct dms_read *r = mempool_alloc(&v->read_pool, gfp);
+
+	if (!r)
+		return NULL;
+	r->v = v;
+	r->shadow = b->shadow;
+	r->whole = b;
+	r->iter = b->iter;
+	r->bounce = NULL;
+	r->first = dms_sector_chunk(v, b->iter.bi_sector);
+	r->last = dms_sector_chunk(v, b->iter.bi_sector + bvec_iter_sectors(b->iter) - 1);
+	r->srcu_idx = srcu_down_read(&v->srcu);
+	__release(&v->srcu);	/* until read_free(), for sparse */
+	track(r);
+	return r;
+}
+
+/*
+ * Serve the first piece of what is left of @b.  -EAGAIN: not without reading an
+ * index block, which @may_block allows, or without more memory than @gfp gives.
+ */
+static int read_piece(struct dms_bio *b, bool may_block, gfp_t gfp)
+{
+	struct dms_read *r = read_new(b, gfp);
+	struct dms_volume *v = b->v;
 	struct dms_exception e;
-	struct dms_read *r;
 	u32 sectors;
 	int ret;
 
-	r = mempool_alloc(&v->read_pool, GFP_NOIO);
-	r->v = v;
-	r->shadow = s;
-	r->bounce = NULL;
-	r->first = dms_sector_chunk(v, sector);
-	r->last = dms_sector_chunk(v, bio_end_sector(bio) - 1);
-	r->srcu_idx = srcu_down_read(&v->srcu);
-	__release(&v->srcu);	/* until read_finish(), for sparse */
-	track(r);
+	if (!r)
+		return -EAGAIN;
 	ret = locate(r, may_block, &e);
-	if (ret == -EAGAIN) {
-		untrack(r);
-		__acquire(&v->srcu);
-		srcu_up_read(&v->srcu, r->srcu_idx);
-		mempool_free(r, &v->read_pool);
-		return ret;
-	}
+	if (ret == -EAGAIN)
+		goto again;
 	if (ret) {
 		e.length = 1;
 		e.kind = DMS_KIND_UNREADABLE;
 	}
-	sectors = min_t(u64, bio_sectors(bio),
-			((r->first + e.length) << v->chunk_shift) - sector);
-	if (e.kind == DMS_KIND_DATA)
-		sectors = aligned_sectors(sector, sectors);
-	r->orig = cut(bio, sectors);
+	sectors = min_t(u64, bvec_iter_sectors(b->iter),
+			((r->first + e.length) << v->chunk_shift) - b->iter.bi_sector);
+	if (e.kind == DMS_KIND_DATA) {
+		sectors = aligned_sectors(b->iter.bi_sector, sectors);
+		if (needs_bounce(b->iter.bi_sector, sectors)) {
+			r->bounce = mempool_alloc(&v->bounce_pool, gfp);
+			if (!r->bounce)
+				goto again;
+		}
+	}
+	r->iter.bi_size = sectors << SECTOR_SHIFT;
+	bio_advance_iter(b->bio, &b->iter, r->iter.bi_size);
+	atomic_inc(&b->pieces);
 	switch (e.kind) {
 	case 0:
 		submit_origin(r);
@@ -461,56 +513,24 @@ static int read_piece(struct dms_volume *v, struct dms_shadow *s, struct bio *bi
 		read_finish(r, ret == -EUCLEAN ? BLK_STS_PROTECTION : BLK_STS_IOERR);
 		break;
 	default:
-		zero_fill_bio(r->orig);
+		zero_fill(b->bio, r->iter);
 		read_finish(r, 0);
 	}
-	return sectors;
-}
-
-/* In map, device-mapper sends the rest again. */
-static struct bio *cut_in_map(struct bio *bio, u32 sectors)
-{
-	if (sectors < bio_sectors(bio))
-		dm_accept_partial_bio(bio, sectors);
-	return bio;
-}
-
-static struct bio *cut_in_worker(struct bio *bio, u32 sectors)
-{
-	struct dms_bio *b = dm_per_bio_data(bio, sizeof(*b));
-	struct bio *piece;
-
-	if (sectors == bio_sectors(bio))
-		return bio;
-	piece = bio_split(bio, sectors, GFP_NOIO, &b->v->split_bs);
-	bio_chain(piece, bio);
-	return piece;
+	return 0;
+again:
+	read_free(r);
+	return -EAGAIN;
 }
 
 static void read_worker(struct work_struct *work)
 {
 	struct dms_bio *b = container_of(work, struct dms_bio, work);
-	struct dms_shadow *s = b->shadow;
-	struct dms_volume *v = b->v;
-	struct bio *bio = b->bio;
-	u32 left = bio_sectors(bio);
 	unsigned int noio = memalloc_noio_save();
 
-	while (left)
-		left -= read_piece(v, s, bio, true, cut_in_worker);
+	while (b->iter.bi_size)
+		read_piece(b, true, GFP_NOIO);
+	piece_done(b, 0);
 	memalloc_noio_restore(noio);
-}
-
-static int read_later(struct dms_volume *v, struct dms_shadow *s, struct bio *bio)
-{
-	struct dms_bio *b = dm_per_bio_data(bio, sizeof(*b));
-
-	b->v = v;
-	b->shadow = s;
-	b->bio = bio;
-	INIT_WORK(&b->work, read_worker);
-	queue_work(v->read_wq, &b->work);
-	return DM_MAPIO_SUBMITTED;
 }
 
 static int would_block(struct bio *bio)
@@ -521,9 +541,27 @@ static int would_block(struct bio *bio)
 
 static int map_read(struct dms_volume *v, struct dms_shadow *s, struct bio *bio)
 {
-	if (read_piece(v, s, bio, false, cut_in_map) >= 0)
-		return DM_MAPIO_SUBMITTED;
-	return bio->bi_opf & REQ_NOWAIT ? would_block(bio) : read_later(v, s, bio);
+	struct dms_bio *b = dm_per_bio_data(bio, sizeof(*b));
+	gfp_t gfp = GFP_NOIO;
+
+	b->v = v;
+	b->shadow = s;
+	b->bio = bio;
+	b->iter = bio->bi_iter;
+	b->status = BLK_STS_OK;
+	atomic_set(&b->pieces, 1);	/* until all are under way */
+	while (b->iter.bi_size && !read_piece(b, false, gfp))
+		gfp = GFP_NOWAIT | __GFP_NOWARN;
+	if (!b->iter.bi_size) {
+		piece_done(b, BLK_STS_OK);
+	} else if (bio->bi_opf & REQ_NOWAIT) {
+		bio_set_flag(bio, BIO_QUIET);
+		piece_done(b, BLK_STS_AGAIN);
+	} else {
+		INIT_WORK(&b->work, read_worker);
+		queue_work(v->read_wq, &b->work);
+	}
+	return DM_MAPIO_SUBMITTED;
 }
 
 int dms_map_shadow(struct dms_volume *v, struct dms_shadow *s, struct bio *bio)
@@ -589,14 +627,13 @@ int dms_readers_init(struct dms_volume *v)
 
 		spin_lock_init(&t->lock);
 		INIT_LIST_HEAD(&t->reads);
+		init_llist_head(&t->done);
+		INIT_WORK(&t->verify, verify_work);
 	}
 	r = mempool_init_kmalloc_pool(&v->read_pool, 16, sizeof(struct dms_read));
 	if (r)
 		return r;
 	r = mempool_init_page_pool(&v->bounce_pool, 16, 0);
-	if (r)
-		return r;
-	r = bioset_init(&v->split_bs, 16, 0, 0);
 	if (r)
 		return r;
 	/* Readers wait for what verifying gives back: not in one queue. */
@@ -612,7 +649,6 @@ void dms_readers_exit(struct dms_volume *v)
 		destroy_workqueue(v->read_wq);
 	if (v->verify_wq)
 		destroy_workqueue(v->verify_wq);
-	bioset_exit(&v->split_bs);
 	mempool_exit(&v->bounce_pool);
 	mempool_exit(&v->read_pool);
 	free_percpu(v->trackers);

@@ -45,6 +45,7 @@
 #include <linux/device-mapper.h>
 #include <linux/mempool.h>
 #include <linux/ktime.h>
+#include <linux/llist.h>
 #include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/slab.h>
@@ -182,10 +183,12 @@ struct dms_range {
 	u64 first, last;		/* chunks */
 };
 
-/* A shadow read on its way to the origin; see I3 and map.c. */
+/* A CPU's reads of copies, see map.c. */
 struct dms_tracker {
 	spinlock_t lock;		/* guards reads */
-	struct list_head reads;
+	struct list_head reads;		/* on their way to the origin, I3 */
+	struct llist_head done;		/* from the area, to be verified */
+	struct work_struct verify;
 };
 
 struct dms_volume {
@@ -289,7 +292,6 @@ struct dms_volume {
 	/* reads of copies */
 	struct workqueue_struct *read_wq, *verify_wq;
 	mempool_t read_pool, bounce_pool;
-	struct bio_set split_bs;
 	struct dms_tracker __percpu *trackers;
 	wait_queue_head_t drain_wait;
 	struct dms_cache *cache;
@@ -338,9 +340,12 @@ struct dms_bio {
 	u64 next;			/* chunks before are saved (and home) */
 	u64 issued;			/* chunks before are saved or being saved */
 	bool wanted;			/* asked the merge to bring it home */
-	/* reads that go to a worker */
+	/* reads of a copy or of the origin under a merge */
+	struct dms_shadow *shadow;	/* NULL: the origin */
+	struct bvec_iter iter;		/* what is not yet under way */
+	atomic_t pieces;
+	blk_status_t status;
 	struct work_struct work;
-	struct dms_shadow *shadow;	/* NULL: the origin under a merge */
 };
 
 /* --- volume.c --- */
