@@ -15,7 +15,7 @@ userspace:
 	$(MAKE) -C userspace
 
 install: all
-	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
+	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_PATH=$(DESTDIR) modules_install
 	$(MAKE) -C userspace install
 
 # Whatever the headers of the running kernel are up to, userspace is cleaned.
@@ -25,9 +25,13 @@ clean:
 	-[ ! -f tests/unit/Makefile ] || $(MAKE) -C tests/unit clean
 	rm -rf build
 
+# KERNEL=6.1, 6.12, 7, uml or several of them: the guest tests on those only
 check:
 	tests/deps.sh check
-	tests/run
+	tests/run $(KERNEL:%=--kernel %)
+
+check-debug:
+	$(MAKE) check KERNEL=uml
 
 demo:
 	tests/deps.sh vm
@@ -46,8 +50,10 @@ help:
 	@echo 'make install    both, with man page, completion and units (DESTDIR, PREFIX)'
 	@echo 'make demo       shows it at work, in a virtual machine (installs what that needs)'
 	@echo 'make check      all tests, in virtual machines (installs what they need)'
+	@echo 'make check KERNEL=6.12  the tests of the module on that kernel alone'
+	@echo 'make check-debug        the same on the one with KASAN and lockdep'
 	@echo 'make style      the part of check that reads the sources only'
 	@echo 'make bench      measures, in virtual machines'
 	@echo 'make clean'
 
-.PHONY: all module userspace install clean check demo bench style help
+.PHONY: all module userspace install clean check check-debug demo bench style help
