@@ -51,6 +51,8 @@ struct extent {
 struct area_sink {
 	struct dms_sink sink;
 	struct dms_volume *v;
+	u64 limit;			/* of area chunks in use */
+	bool no_memory;
 	struct extent *extent;
 	u32 nr, room;
 	u64 next, end;			/* blocks left of the last extent */
@@ -74,13 +76,15 @@ static u64 sink_alloc(struct dms_sink *sink)
 			want = max_t(u32, want >> (2 * (4 - s->nr)), 1);
 		if (s->nr == s->room) {
 			e = krealloc(s->extent, (s->room + 64) * sizeof(*e), GFP_NOIO);
-			if (!e)
+			if (!e) {
+				s->no_memory = true;
 				return 0;
+			}
 			s->extent = e;
 			s->room += 64;
 		}
 		e = &s->extent[s->nr];
-		e->length = dms_alloc_take(v->alloc, want, 0, &e->first);
+		e->length = dms_alloc_take(v->alloc, want, s->limit, &e->first);
 		if (!e->length)
 			return 0;
 		s->nr++;
@@ -117,7 +121,7 @@ static int sink_write(struct dms_sink *sink, u64 addr, const void *block)
 	return 0;
 }
 
-struct dms_sink *dms_sink_create(struct dms_volume *v)
+struct dms_sink *dms_sink_create(struct dms_volume *v, u64 limit)
 {
 	struct area_sink *s = kzalloc(sizeof(*s), GFP_NOIO);
 
@@ -129,6 +133,7 @@ struct dms_sink *dms_sink_create(struct dms_volume *v)
 		return NULL;
 	}
 	s->v = v;
+	s->limit = limit;
 	s->sink.alloc = sink_alloc;
 	s->sink.write = sink_write;
 	s->sink.chunk_blocks = v->chunk_blocks;
@@ -572,7 +577,7 @@ static void rotate(struct dms_volume *v, struct dms_op *op)
 
 static int write_table(struct dms_volume *v, struct dms_table *t, struct dms_tree *ret)
 {
-	struct dms_sink *sink = dms_sink_create(v);
+	struct dms_sink *sink = dms_sink_create(v, 0);
 	struct dms_builder *b = sink ? dms_builder_create(sink) : NULL;
 	struct dms_exception e;
 	const __le32 *csums;
@@ -631,6 +636,32 @@ int dms_checkpoint(struct dms_volume *v, u32 flags)
 	if (r)
 		return r;
 	return checkpoint_table(v, v->table[!v->active], v->rotate_seq, flags);
+}
+
+/* --- what a checkpoint needs --- */
+
+/* Area chunks that the next one takes beside its predecessor, with @more copies. */
+static u64 checkpoint_need(struct dms_volume *v, u32 more)
+{
+	u64 slots = dms_table_count(v->table[0]) + dms_table_count(v->table[1]);
+	u64 blocks;
+	int idx;
+
+	idx = srcu_read_lock(&v->srcu);
+	more += srcu_dereference(v->copies, &v->srcu)->nr;
+	srcu_read_unlock(&v->srcu, idx);
+	/* The index of what is in memory, no leaf emptier than half, and a group more. */
+	blocks = 2 * div_u64((slots + DMS_GROUP_RUNS) *
+			     (sizeof(struct dms_disk_entry) + v->chunk_blocks * sizeof(__le32)),
+			     DMS_PAYLOAD_SIZE);
+	return min(DIV_ROUND_UP_ULL(blocks, v->chunk_blocks) + blocks_to_chunks(v, more) +
+		   blocks_to_chunks(v, v->super.root_blocks + 1) + 4, v->area_chunks - 1);
+}
+
+u64 dms_space_ceiling(struct dms_volume *v, u32 more)
+{
+	return v->area_chunks - clamp(checkpoint_need(v, more), v->reserve / 2,
+				      v->area_chunks - 1);
 }
 
 /* --- joining trees --- */
@@ -700,6 +731,11 @@ static u32 *live_epochs(struct dms_volume *v, u32 *nr)
 	return epochs;
 }
 
+static bool too_many_trees(const struct dms_volume *v)
+{
+	return rcu_dereference_protected(v->trees, 1)->nr >= DMS_VOLUME_TREES - 8;
+}
+
 /* A join goes on for long: is there something that can't wait? */
 static int slice_over(struct dms_volume *v)
 {
@@ -710,7 +746,7 @@ static int slice_over(struct dms_volume *v)
 	if (READ_ONCE(v->mode) != DMS_MODE_RW)
 		return -EROFS;
 	/* Let the small ones be joined first, or they become too many. */
-	if (rcu_dereference_protected(v->trees, 1)->nr >= DMS_VOLUME_TREES - 8)
+	if (too_many_trees(v))
 		return -EAGAIN;
 	return checkpoint_if_due(v);
 }
@@ -763,7 +799,7 @@ static int join_trees(struct dms_volume *v, u32 first)
 	struct dms_trees *old = kmemdup(rcu_dereference_protected(v->trees, 1), sizeof(*old),
 					GFP_NOIO | __GFP_NOFAIL);
 	struct dms_source *source = dms_stream_create(v);
-	struct dms_sink *sink = dms_sink_create(v);
+	struct dms_sink *sink = dms_sink_create(v, v->area_chunks - checkpoint_need(v, 0));
 	struct dms_bits *doomed = dms_bits_create(v->area_chunks);
 	struct dms_merge_spec spec = {
 		.source = source, .trees = &old->tree[first], .nr_trees = old->nr - first,
@@ -786,6 +822,8 @@ static int join_trees(struct dms_volume *v, u32 first)
 		r = join_stream(v, m, b, &joined);
 	if (!r)
 		r = dms_sink_flush(sink);
+	if (r == -ENOSPC && container_of(sink, struct area_sink, sink)->no_memory)
+		r = -ENOMEM;
 	dms_merger_destroy(m);
 	dms_builder_destroy(b);
 	if (!r) {
@@ -867,23 +905,9 @@ static int invalidate_all(struct dms_volume *v)
 	return r;
 }
 
-u64 dms_space_ceiling(struct dms_volume *v, u32 more)
+static bool tables_used(const struct dms_volume *v)
 {
-	u64 slots = dms_table_count(v->table[0]) + dms_table_count(v->table[1]);
-	u64 blocks, need;
-	int idx;
-
-	idx = srcu_read_lock(&v->srcu);
-	more += srcu_dereference(v->copies, &v->srcu)->nr;
-	srcu_read_unlock(&v->srcu, idx);
-	/* The index of what is in memory, no leaf emptier than half, and a group more. */
-	blocks = 2 * div_u64((slots + DMS_GROUP_RUNS) *
-			     (sizeof(struct dms_disk_entry) + v->chunk_blocks * sizeof(__le32)),
-			     DMS_PAYLOAD_SIZE);
-	need = DIV_ROUND_UP_ULL(blocks, v->chunk_blocks) + blocks_to_chunks(v, more) +
-	       blocks_to_chunks(v, v->super.root_blocks + 1) + 4;
-	need = max(need, v->reserve / 2);
-	return v->area_chunks > need ? v->area_chunks - need : 1;
+	return dms_table_count(v->table[0]) || dms_table_count(v->table[1]);
 }
 
 static bool has_room(struct dms_volume *v)
@@ -891,19 +915,21 @@ static bool has_room(struct dms_volume *v)
 	return dms_alloc_used(v->alloc) < min(dms_data_limit(v), dms_space_ceiling(v, 0));
 }
 
-static void drop_oldest(struct dms_volume *v)
+/* False: not now.  Who asked will ask again. */
+static bool drop_oldest(struct dms_volume *v)
 {
 	int r;
 
-	/* Its holder may wait for a checkpoint: who asked will ask again. */
+	/* Its holder may wait for a checkpoint. */
 	if (!mutex_trylock(&v->meta))
-		return;
+		return false;
 	r = dms_shadow_drop(v);
 	mutex_unlock(&v->meta);
 	if (!r)
 		reclaim(v);
 	else if (r == -ENOENT)
 		DMERR_LIMIT("%s: diff area is full and there is nothing to drop", v->name);
+	return true;
 }
 
 /* The saver found no space.  Do what the policy says, as little as helps. */
@@ -912,7 +938,7 @@ static void make_room(struct dms_volume *v)
 	u64 before = dms_alloc_used(v->alloc);
 
 	/* What is only in memory needs more than it will on disk. */
-	if (before >= dms_space_ceiling(v, 0) && dms_checkpoint(v, 0))
+	if (before >= dms_space_ceiling(v, 0) && tables_used(v) && dms_checkpoint(v, 0))
 		return;
 	/* Deleted, raised or grown meanwhile? */
 	if (has_room(v))
@@ -934,11 +960,38 @@ static void make_room(struct dms_volume *v)
 		invalidate_all(v);
 		goto retry;
 	}
-	drop_oldest(v);
+	if (!drop_oldest(v))
+		return;
 retry:
 	v->full_told = false;
 	WRITE_ONCE(v->want, DMS_WANT_NOTHING);
 	dms_saver_wake(v);
+}
+
+int dms_room_for_copy(struct dms_volume *v)
+{
+	unsigned int noio;
+	int r = 0;
+
+	/* Without the mutex, which may be held for long. */
+	if (dms_alloc_used(v->alloc) < dms_space_ceiling(v, 1))
+		return 0;
+	noio = memalloc_noio_save();
+	mutex_lock(&v->back_mutex);
+	if (dms_alloc_used(v->alloc) >= dms_space_ceiling(v, 1) &&
+	    (tables_used(v) || dms_alloc_freed(v->alloc) || READ_ONCE(v->reclaim)))
+		reclaim(v);
+	while (!r && dms_alloc_used(v->alloc) >= dms_space_ceiling(v, 1)) {
+		r = -ENOSPC;
+		if (v->super.when_full != DMS_FULL_DROP_OLDEST || v->mode != DMS_MODE_RW)
+			break;
+		r = dms_shadow_drop(v);
+		if (!r)
+			reclaim(v);
+	}
+	mutex_unlock(&v->back_mutex);
+	memalloc_noio_restore(noio);
+	return r == -ENOENT ? -ENOSPC : r;
 }
 
 bool dms_low_space(const struct dms_volume *v)
@@ -997,8 +1050,13 @@ static void background(struct work_struct *work)
 		reclaim(v);
 	from = join_from(v);
 	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW &&
-	    join_trees(v, from) == -ENOSPC)
-		drop_oldest(v);
+	    join_trees(v, from) == -ENOSPC && too_many_trees(v) && v->mode == DMS_MODE_RW) {
+		/* It can't be put off any longer. */
+		if (v->super.when_full == DMS_FULL_INVALIDATE)
+			invalidate_all(v);
+		else
+			drop_oldest(v);
+	}
 	low_space(v);
 out:
 	mutex_unlock(&v->back_mutex);

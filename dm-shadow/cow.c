@@ -56,8 +56,11 @@ struct save_bio {
  */
 void dms_saver_wake(struct dms_volume *v)
 {
+	/* All others rely on the first to queue it. */
+	preempt_disable();
 	if (!atomic_fetch_inc(&v->save_wakes))
 		queue_work(v->save_wq, &v->save_work);
+	preempt_enable();
 }
 
 void dms_detain(struct dms_volume *v, struct bio *bio)

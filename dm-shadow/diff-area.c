@@ -102,7 +102,7 @@ static void *read_root(struct dms_volume *v, size_t *size, char **error)
 	*size = 0;
 	for (i = 0; !r && i < s->root_blocks; i++) {
 		*error = "Root of the diff area is damaged";
-		if (!p.block || p.block >= s->area_blocks) {
+		if (!dms_super_elsewhere(s, p.block)) {
 			r = -EUCLEAN;
 			break;
 		}
@@ -120,6 +120,8 @@ static void *read_root(struct dms_volume *v, size_t *size, char **error)
 		*size += h.count;
 	}
 	free_page((unsigned long)block);
+	if (!r && p.block)
+		r = -EUCLEAN;
 	if (!r)
 		return blob;
 	vfree(blob);
@@ -134,7 +136,7 @@ static int read_shadow(struct dms_volume *v, const struct dms_disk_shadow_ref *r
 	struct dms_shadow *s = NULL;
 	int r;
 
-	if (addr >= v->super.area_blocks)
+	if (!dms_super_elsewhere(&v->super, addr))
 		return -EUCLEAN;
 	info = kmalloc(sizeof(*info), GFP_KERNEL);
 	if (!info)
@@ -476,6 +478,7 @@ int dms_area_resize(struct dms_volume *v)
 	u32 pairs = dms_alloc_pairs(chunks), old_pairs = v->super.bitmap_pairs, i;
 	u32 bitmap_chunks = DIV_ROUND_UP(2 * pairs, v->chunk_blocks);
 	bool bitmap_moves = pairs > old_pairs && !v->is_volatile;
+	struct dms_op op = {};
 	unsigned long *slots = NULL;
 	int r;
 
@@ -493,7 +496,10 @@ int dms_area_resize(struct dms_volume *v)
 	}
 	/* Nothing saved may lie where the superblock on disk does not reach. */
 	WRITE_ONCE(v->growing, true);
-	r = dms_alloc_grow(v->alloc, chunks);
+	/* No group that has not seen that is being made after this. */
+	r = dms_saver_commit(v, &op);
+	if (!r)
+		r = dms_alloc_grow(v->alloc, chunks);
 	if (r) {
 		WRITE_ONCE(v->growing, false);
 		kvfree(slots);

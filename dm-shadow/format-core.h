@@ -112,6 +112,8 @@ bool dms_exception_valid(const struct dms_exception *e, u32 chunk_blocks, u64 ar
 /* Superblock: pack seals too.  unpack checks geometry against itself. */
 void dms_super_pack(void *block, u64 addr, const struct dms_super *s);
 int dms_super_unpack(const void *block, u64 addr, struct dms_super *ret);
+/* Can metadata that is not in a fixed place lie at @block? */
+bool dms_super_elsewhere(const struct dms_super *s, u64 block);
 /* How many chunks the area has; a tail shorter than a chunk is not used. */
 u64 dms_super_chunks(const struct dms_super *s);
 

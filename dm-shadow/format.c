@@ -186,6 +186,13 @@ void dms_super_pack(void *block, u64 addr, const struct dms_super *s)
 	dms_block_seal(block, &h, s->uuid);
 }
 
+bool dms_super_elsewhere(const struct dms_super *s, u64 block)
+{
+	return run_inside(block, 1, DMS_RESERVED_BLOCKS, s->area_blocks) &&
+	       !runs_overlap(block, 1, s->journal_block, s->journal_blocks) &&
+	       !runs_overlap(block, 1, s->bitmap_block, 2ULL * s->bitmap_pairs);
+}
+
 /* Does every region lie inside the area, apart from all others? */
 static bool geometry_valid(const struct dms_super *s)
 {
@@ -209,9 +216,7 @@ static bool geometry_valid(const struct dms_super *s)
 	if (!s->root.block)
 		return !s->root_blocks;
 	return s->root_blocks && s->root_blocks <= DMS_MAX_ROOT_BLOCKS &&
-	       run_inside(s->root.block, 1, DMS_RESERVED_BLOCKS, s->area_blocks) &&
-	       !runs_overlap(s->root.block, 1, s->journal_block, s->journal_blocks) &&
-	       !runs_overlap(s->root.block, 1, s->bitmap_block, bitmap_blocks) &&
+	       dms_super_elsewhere(s, s->root.block) &&
 	       s->bitmap_pairs <= (u64)s->root_blocks * DMS_BITMAP_BITS;
 }
 

@@ -223,8 +223,9 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 		return -EOVERFLOW;
 	if (find_uuid(v, info->uuid))
 		return -EEXIST;
-	if (dms_alloc_used(v->alloc) >= dms_space_ceiling(v, 1))
-		return -ENOSPC;
+	r = dms_room_for_copy(v);
+	if (r)
+		return r;
 	ktime_get_real_ts64(&now);
 	info->id = v->epoch + 1;
 	info->created = now.tv_sec;
@@ -455,7 +456,7 @@ int dms_exempt_begin(struct dms_volume *v, u32 id)
 		return -ENOMEM;
 	v->exempt_load = l;
 	l->id = id;
-	l->sink = dms_sink_create(v);
+	l->sink = dms_sink_create(v, min(dms_data_limit(v), dms_space_ceiling(v, 0)));
 	l->builder = l->sink ? dms_builder_create(l->sink) : NULL;
 	if (!l->builder) {
 		dms_exempt_abort(v);
@@ -485,8 +486,10 @@ int dms_exempt_run(struct dms_volume *v, u32 id, u64 chunk, u64 count)
 		};
 
 		r = dms_builder_add(l->builder, &e, NULL);
-		if (r)
+		if (r) {
+			dms_exempt_abort(v);	/* it holds space */
 			return r;
+		}
 		chunk += e.length;
 		count -= e.length;
 	}

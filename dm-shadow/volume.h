@@ -499,6 +499,11 @@ int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
  * what it writes beside its predecessor, with @more copies.
  */
 u64 dms_space_ceiling(struct dms_volume *v, u32 more);
+/*
+ * Make room for one more copy, as the policy says.  Under v->meta; usually there
+ * is and nothing happens.  0 or -ENOSPC.
+ */
+int dms_room_for_copy(struct dms_volume *v);
 /* Is the mark passed at which an event is raised? */
 bool dms_low_space(const struct dms_volume *v);
 /* The area could not be written: try to leave a mark there that its copies are lost. */
@@ -507,8 +512,11 @@ int dms_blocks_init(struct dms_blocks *b, u32 nr);
 void dms_blocks_exit(struct dms_blocks *b);
 /* Write v->super as it is, into the older of the two blocks. */
 int dms_super_write(struct dms_volume *v);
-/* Builder's sink that allocates as it goes.  destroy() cancels what was not published. */
-struct dms_sink *dms_sink_create(struct dms_volume *v);
+/*
+ * Builder's sink that allocates as it goes, while less than @limit area chunks (0:
+ * all) are in use.  destroy() cancels what was not published.
+ */
+struct dms_sink *dms_sink_create(struct dms_volume *v, u64 limit);
 int dms_sink_flush(struct dms_sink *s);
 void dms_sink_publish(struct dms_sink *s);
 void dms_sink_destroy(struct dms_sink *s);

@@ -573,18 +573,29 @@ static void settle_copy(struct copy *c, const struct flight *doubt, u8 *buf)
 	}
 }
 
+static bool find_copy(u32 id)
+{
+	u32 n;
+
+	for (n = 0; n < nr_copies; n++)
+		if (copies[n]->id == id)
+			return true;
+	return false;
+}
+
 static void load_exempt(struct copy *c, struct rng *r)
 {
 	u32 chunks = sectors / chunk_sectors, at = 0, n, runs = 0, i;
 	char words[600];
+	u32 *before;
 	int rc, size = 0;
 
 	if (c->exempt || c->merged || chunks < 8)
 		return;
-	if (spec.history && !history.copies[c->index].before) {
-		u32 *before = xmalloc(sectors * sizeof(u32));
-
-		memcpy(before, c->map, sectors * sizeof(u32));
+	before = xmalloc(sectors * sizeof(u32));
+	memcpy(before, c->map, sectors * sizeof(u32));
+	if (spec.history) {
+		free(history.copies[c->index].before);
 		history.copies[c->index].before = before;
 	}
 	c->exempt = xmalloc(sectors);
@@ -611,12 +622,24 @@ static void load_exempt(struct copy *c, struct rng *r)
 	if (!rc)
 		rc = dm_message(ORIGIN, NULL, "exempt %u end", c->id);
 out:
-	if (rc && spec.limit)
-		take_stock();			/* dies if the copy is still there */
-	else if (rc)
-		die("exempt %u: %s", c->id, strerror(-rc));
-	mark("exempted", c->id);
-	counts.exempted++;
+	if (rc) {
+		u32 id = c->id;
+
+		if (!spec.limit)
+			die("exempt %u: %s", id, strerror(-rc));
+		/* No room, or the copy was dropped in this moment */
+		memcpy(c->map, before, sectors * sizeof(u32));
+		free(c->exempt);
+		c->exempt = NULL;
+		take_stock();
+		if (rc != -ENOSPC && find_copy(id))
+			die("exempt %u: %s", id, strerror(-rc));
+	} else {
+		mark("exempted", c->id);
+		counts.exempted++;
+	}
+	if (!spec.history)
+		free(before);
 }
 
 static void create(struct rng *r, u8 *buf)
@@ -702,10 +725,8 @@ static void delete(struct rng *r)
 	rc = dm_message(ORIGIN, NULL, "delete %u", victim);
 	if (rc && spec.limit) {
 		take_stock();			/* dropped in this moment? */
-		for (n = 0; n < nr_copies; n++) {
-			if (copies[n]->id == victim)
-				die("delete %u: %s", victim, strerror(-rc));
-		}
+		if (find_copy(victim))
+			die("delete %u: %s", victim, strerror(-rc));
 		return;
 	}
 	if (rc)
