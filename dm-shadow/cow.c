@@ -639,29 +639,6 @@ int dms_saver_commit(struct dms_volume *v, struct dms_op *op)
 	return op->error;
 }
 
-/* v->waiting is the saver's: it adds the request itself. */
-static void add_request(struct dms_volume *v, struct dms_op *op)
-{
-	list_add_tail(&op->request->list, &v->waiting);
-}
-
-int dms_save_range(struct dms_volume *v, u64 first, u64 last)
-{
-	DECLARE_COMPLETION_ONSTACK(done);
-	struct dms_bio b = {
-		.v = v, .done = &done,
-		.first = first, .last = last, .next = first, .issued = first,
-	};
-	struct dms_op op = { .apply = add_request, .request = &b };
-	int r;
-
-	r = dms_saver_commit(v, &op);
-	if (r)
-		return r;
-	wait_for_completion_io(&done);
-	return 0;
-}
-
 int dms_saver_init(struct dms_volume *v)
 {
 	int r;

@@ -7,16 +7,22 @@
  * copy up (map.c).  The work item below brings chunks home in ascending order, and
  * those that detained writes wait for before others:
  *
- *   1. other copies that need the origin's present content get it saved, in
- *      the usual way, and shadow reads drain;
- *   2. the chunk is read from the diff area, verified, and written to the origin;
- *   3. the origin is flushed;
- *   4. that it is home becomes durable in the journal: by the cursor, below
+ *   1. the chunk is read from the diff area;
+ *   2. other copies that need the origin's present content get it saved, in
+ *      the usual way, and shadow reads drain (I2, I3);
+ *   3. what was read is verified and written to the origin;
+ *   4. the origin is flushed;
+ *   5. that it is home becomes durable in the journal: by the cursor, below
  *      which all is home, or for a single run by a HOME exception;
- *   5. it is home: reads and writes go straight to the origin.
+ *   6. it is home: reads and writes go straight to the origin.
  *
- * A crash before 4 brings the chunk home once more, which is harmless as nobody
- * could write to it before 5.
+ * A crash before 5 brings the chunk home once more, which is harmless as nobody
+ * could write to it before 6.
+ *
+ * Steps 1 to 3 are taken by batches of runs.  There are a few, used in turn, so
+ * that both devices have something to do: the later half of them is being read
+ * while the earlier is being written.  None is under way from 4 on, or it could
+ * overwrite what was written to a chunk that is home.
  *
  * A chunk that the copy finds on the origin is home from the start.  Once such
  * a chunk is overwritten, its old content is saved for the copy as for any
@@ -39,10 +45,40 @@
 
 #include "volume.h"
 
-#define WINDOW_BYTES	(8 << 20)	/* brought home between two cursor records */
-#define RUN_BLOCKS	256
+#define WINDOW_TIME	HZ		/* between two cursor records */
+#define BATCHES		4
+#define BATCH_BLOCKS	DMS_MAX_CHUNK_BLOCKS	/* and a bio's worth */
+#define BATCH_RUNS	32
 #define WANTED_MAX	4096		/* chunks */
 #define HOME_RUN	32		/* chunks of one HOME record */
+
+/* A run on its way home, of DATA or ZERO. */
+struct run {
+	struct dms_exception e;
+	u32 block;			/* DATA: where in the batch's data */
+};
+
+struct batch {
+	u8 data[BATCH_BLOCKS][DMS_BLOCK_SIZE];	/* first, to be page aligned */
+	__le32 csum[BATCH_BLOCKS];
+	struct run run[BATCH_RUNS];
+	u32 nr, blocks;			/* in use */
+	enum { IDLE, READING, WRITING } state;
+	atomic_t bios;			/* under way, and the submitter */
+	blk_status_t status;
+	struct completion done;
+};
+
+/* The merge's memory, its work item's own. */
+struct dms_merge {
+	struct dms_volume *v;
+	u32 nr;				/* batches */
+	u32 open;			/* the one being filled, IDLE */
+	struct batch *batch[BATCHES];
+	struct dms_op save;
+	struct dms_bio request[BATCH_RUNS];
+	u32 nr_requests;
+};
 
 bool dms_merge_busy(const struct dms_volume *v)
 {
@@ -230,87 +266,304 @@ static int write_zeroes(struct dms_volume *v, u64 chunk, u32 length)
 	return blkdev_issue_zeroout(v->origin, sector, sectors, GFP_NOIO, 0);
 }
 
-/* One run of DATA: read, verify, write.  @buf holds RUN_BLOCKS blocks. */
-static int copy_run(struct dms_volume *v, const struct dms_exception *e, const __le32 *csums,
-		    void *buf)
+/* --- batches --- */
+
+static void batch_endio(struct bio *bio)
 {
-	u32 blocks = e->length * v->chunk_blocks, i;
-	sector_t sector = e->chunk << v->chunk_shift;
-	u64 bytes = min_t(u64, (u64)blocks << DMS_BLOCK_SHIFT,
-			  (u64)(v->origin_sectors - sector) << SECTOR_SHIFT);
+	struct batch *b = bio->bi_private;
+
+	if (bio->bi_status)
+		b->status = bio->bi_status;
+	bio_put(bio);
+	if (atomic_dec_and_test(&b->bios))
+		complete(&b->done);
+}
+
+/*
+ * Read @run from the area or write it to the origin, at most to the origin's
+ * end.  Not REQ_SYNC: the block layer may let those go first who wait.
+ */
+static void submit_run(struct dms_volume *v, struct batch *b, struct run *run, enum req_op op)
+{
+	sector_t sector = run->e.chunk << v->chunk_shift, left = v->origin_sectors - sector;
+	u32 blocks = run->e.length * v->chunk_blocks, i;
+	struct block_device *bdev = v->origin;
 	struct bio *bio;
+
+	if (op == REQ_OP_READ) {
+		bdev = v->area;
+		sector = run->e.where << v->chunk_shift;
+		left = (sector_t)blocks * DMS_BLOCK_SECTORS;
+	}
+	bio = bio_alloc_bioset(bdev, blocks, op, GFP_NOIO, &v->bs);
+	bio->bi_iter.bi_sector = sector;
+	bio->bi_private = b;
+	bio->bi_end_io = batch_endio;
+	for (i = run->block; left && blocks--; i++) {
+		u32 sectors = min_t(sector_t, left, DMS_BLOCK_SECTORS);
+
+		__bio_add_page(bio, vmalloc_to_page(b->data[i]), sectors << SECTOR_SHIFT, 0);
+		left -= sectors;
+	}
+	atomic_inc(&b->bios);
+	submit_bio_noacct(bio);
+}
+
+static void submit_batch(struct dms_volume *v, struct batch *b, enum req_op op)
+{
+	struct blk_plug plug;
+	u32 i;
+
+	b->state = op == REQ_OP_READ ? READING : WRITING;
+	b->status = 0;
+	atomic_set(&b->bios, 1);
+	blk_start_plug(&plug);
+	for (i = 0; i < b->nr; i++)
+		if (b->run[i].e.kind == DMS_KIND_DATA)
+			submit_run(v, b, &b->run[i], op);
+	blk_finish_plug(&plug);
+	if (atomic_dec_and_test(&b->bios))
+		complete(&b->done);
+}
+
+static int wait_batch(struct batch *b)
+{
+	if (b->state == IDLE)
+		return 0;
+	wait_for_completion_io(&b->done);
+	b->state = IDLE;
+	return blk_status_to_errno(b->status);
+}
+
+/* v->waiting is the saver's: it adds the requests itself. */
+static void apply_saves(struct dms_volume *v, struct dms_op *op)
+{
+	struct dms_merge *m = container_of(op, struct dms_merge, save);
+	u32 i;
+
+	for (i = 0; i < m->nr_requests; i++)
+		list_add_tail(&m->request[i].list, &v->waiting);
+}
+
+/*
+ * No copy needs what is on the origin in the runs of @b, and nobody reads it
+ * there, when this is over (I2, I3).  That remains so: a saved bit, which says
+ * both, is cleared by creation and growth only, and neither goes with a merge.
+ * Of a copy that is no longer valid even reads under way end with an error.
+ */
+static int save_batch(struct dms_merge *m, struct batch *b)
+{
+	DECLARE_COMPLETION_ONSTACK(done);
+	struct dms_volume *v = m->v;
+	u32 i;
 	int r;
 
-	r = dms_io_read(v->area, e->where * v->chunk_blocks, blocks, buf);
+	m->nr_requests = 0;
+	for (i = 0; i < b->nr && READ_ONCE(v->nr_needy); i++) {
+		u64 first = b->run[i].e.chunk, last = first + b->run[i].e.length - 1;
+
+		if (!dms_bits_all(v->saved, first, last))
+			m->request[m->nr_requests++] = (struct dms_bio) {
+				.v = v, .done = &done,
+				.first = first, .last = last, .next = first, .issued = first,
+			};
+	}
+	if (!m->nr_requests)
+		return 0;
+	m->save = (struct dms_op) { .apply = apply_saves };
+	r = dms_saver_commit(v, &m->save);
 	if (r)
 		return r;
-	for (i = 0; i < blocks; i++)
-		if (dms_crc(buf + i * DMS_BLOCK_SIZE, DMS_BLOCK_SIZE) != le32_to_cpu(csums[i])) {
+	for (i = 0; i < m->nr_requests; i++)
+		wait_for_completion_io(&done);
+	/* In mode RO nothing was saved: not before the copies are marked lost (I6). */
+	return READ_ONCE(v->mode) != DMS_MODE_RW && READ_ONCE(v->nr_needy) ? -EROFS : 0;
+}
+
+static int verify_batch(struct dms_volume *v, struct batch *b)
+{
+	u32 i;
+
+	for (i = 0; i < b->blocks; i++)
+		if (dms_crc(b->data[i], DMS_BLOCK_SIZE) != le32_to_cpu(b->csum[i])) {
 			atomic64_inc(&v->stats.checksum_errors);
 			return -EILSEQ;
 		}
-	bio = bio_alloc(v->origin, DIV_ROUND_UP(bytes, PAGE_SIZE), REQ_OP_WRITE, GFP_NOIO);
-	bio->bi_iter.bi_sector = sector;
-	for (i = 0; bytes; i++) {
-		u32 size = min_t(u64, bytes, PAGE_SIZE);
+	return 0;
+}
 
-		__bio_add_page(bio, vmalloc_to_page(buf + i * PAGE_SIZE), size, 0);
-		bytes -= size;
-	}
-	r = submit_bio_wait(bio);
-	bio_put(bio);
+/* Turn @b from reading to writing, if it is being read. */
+static int write_batch(struct dms_merge *m, struct batch *b)
+{
+	u32 i;
+	int r;
+
+	if (b->state != READING)
+		return 0;
+	r = save_batch(m, b);
+	if (!r)
+		r = wait_batch(b);
+	if (!r)
+		r = verify_batch(m->v, b);
+	if (r)
+		return r;
+	submit_batch(m->v, b, REQ_OP_WRITE);
+	for (i = 0; !r && i < b->nr; i++)
+		if (b->run[i].e.kind == DMS_KIND_ZERO)
+			r = write_zeroes(m->v, b->run[i].e.chunk, b->run[i].e.length);
+	return r;
+}
+
+static int finish_batch(struct dms_merge *m, struct batch *b)
+{
+	int r = write_batch(m, b);
+
+	if (r)
+		return r;
+	r = wait_batch(b);
+	b->nr = 0;
+	b->blocks = 0;
 	return r;
 }
 
 /*
- * Bring the run that begins at @chunk home, at most to @last.  Returns the
- * first chunk behind it in *@next.  Does not flush and does not make it home.
+ * Send the open batch on its way and open the next, the oldest, when it is
+ * written.  This works with a single batch, too, doing one thing at a time.
  */
-static int bring_run(struct dms_volume *v, u64 chunk, u64 last, void *buf, __le32 *csums,
-		     u64 *next)
+static int next_batch(struct dms_merge *m)
 {
-	struct dms_exception e = { .length = 1 };
-	u32 max = min_t(u64, last - chunk + 1, RUN_BLOCKS / v->chunk_blocks);
+	int r;
+
+	submit_batch(m->v, m->batch[m->open], REQ_OP_READ);
+	r = write_batch(m, m->batch[(m->open + m->nr / 2) % m->nr]);
+	if (r)
+		return r;
+	m->open = (m->open + 1) % m->nr;
+	return finish_batch(m, m->batch[m->open]);
+}
+
+/* Wait until all is on the origin that was collected; does not flush. */
+static int settle(struct dms_merge *m)
+{
+	int r = next_batch(m);
+	u32 i;
+
+	for (i = 1; !r && i < m->nr; i++)
+		r = write_batch(m, m->batch[(m->open + i) % m->nr]);
+	for (i = 0; !r && i < m->nr; i++)
+		r = finish_batch(m, m->batch[i]);
+	return r;
+}
+
+/* After an error: wait for what is under way and forget it. */
+static void abandon(struct dms_merge *m)
+{
+	u32 i;
+
+	for (i = 0; i < m->nr; i++) {
+		wait_batch(m->batch[i]);
+		m->batch[i]->nr = 0;
+		m->batch[i]->blocks = 0;
+	}
+}
+
+/* One batch is enough, the others make it fast.  NULL: not even one. */
+static struct dms_merge *merge_alloc(struct dms_volume *v)
+{
+	struct dms_merge *m = kzalloc(sizeof(*m), GFP_NOIO);
+	struct batch *b;
+
+	if (!m)
+		return NULL;
+	m->v = v;
+	while (m->nr < BATCHES) {
+		b = __vmalloc(sizeof(*b), GFP_NOIO | __GFP_NOWARN |
+			      (m->nr ? __GFP_NORETRY : 0));
+		if (!b)
+			break;
+		b->state = IDLE;
+		b->nr = 0;
+		b->blocks = 0;
+		init_completion(&b->done);
+		m->batch[m->nr++] = b;
+	}
+	if (m->nr)
+		return m;
+	kfree(m);
+	return NULL;
+}
+
+/* Nothing is under way.  NULL is fine. */
+static void merge_free(struct dms_merge *m)
+{
+	while (m && m->nr)
+		vfree(m->batch[--m->nr]);
+	kfree(m);
+}
+
+/* --- what is brought home --- */
+
+/* Is there a run to be brought home at @chunk?  1, 0, or an error; *@e: what, how long. */
+static int find_run(struct dms_volume *v, u64 chunk, u32 max, struct dms_exception *e,
+		    __le32 *csums)
+{
 	struct dms_shadow *s;
 	int r, idx;
-	u64 c;
 
-	c = dms_bits_next_clear(v->home, chunk, chunk + max - 1);
-	if (c > chunk) {
-		*next = c;
+	e->length = dms_bits_next_clear(v->home, chunk, chunk + max - 1) - chunk;
+	if (e->length)
 		return 0;
-	}
 	max = min_t(u64, max, dms_bits_next(v->home, chunk) - chunk);
+	e->length = 1;
 	idx = srcu_read_lock(&v->srcu);
 	s = source_of(v);
-	r = s ? dms_lookup(v, s, chunk, max, v->merge_epoch, true, &e, csums) : 0;
+	r = s ? dms_lookup(v, s, chunk, max, v->merge_epoch, true, e, csums) : 0;
 	srcu_read_unlock(&v->srcu, idx);
+	return r > 0 ? e->kind == DMS_KIND_DATA || e->kind == DMS_KIND_ZERO : r;
+}
+
+/*
+ * Put the run that begins at *@chunk, at most to @last, into the open batch, and
+ * go on behind it.  A batch that is full goes on its way.
+ */
+static int bring_run(struct dms_merge *m, u64 *chunk, u64 last)
+{
+	struct batch *b = m->batch[m->open];
+	struct run *run = &b->run[b->nr];
+	struct dms_volume *v = m->v;
+	u32 max = (BATCH_BLOCKS - b->blocks) / v->chunk_blocks;
+	int r;
+
+	max = min_t(u64, max, last - *chunk + 1);
+	r = find_run(v, *chunk, max, &run->e, b->csum + b->blocks);
 	if (r < 0)
 		return r;
-	*next = chunk + e.length;
-	if (!r || (e.kind != DMS_KIND_DATA && e.kind != DMS_KIND_ZERO))
+	*chunk += run->e.length;
+	if (!r)
 		return 0;
-	/* A set bit says that readers have drained, too. */
-	r = dms_bits_all(v->saved, chunk, *next - 1) ? 0 : dms_save_range(v, chunk, *next - 1);
-	if (r && READ_ONCE(v->mode) == DMS_MODE_RW)
-		return r;
-	if (e.kind == DMS_KIND_ZERO)
-		return write_zeroes(v, chunk, e.length);
-	return copy_run(v, &e, csums, buf);
+	run->block = b->blocks;
+	if (run->e.kind == DMS_KIND_DATA)
+		b->blocks += run->e.length * v->chunk_blocks;
+	if (++b->nr < BATCH_RUNS && b->blocks + v->chunk_blocks <= BATCH_BLOCKS)
+		return 0;
+	return next_batch(m);
 }
 
 /*
  * What detained writes wait for, all of it with one flush, as HOME exceptions.
- * A vast discard is left to the cursor, which gets there without a record for
- * each run.
+ * Below @cursor all has been collected.  A vast discard is left to the cursor,
+ * which gets there without a record for each run.
  */
-static int serve_wanted(struct dms_volume *v, void *buf, __le32 *csums)
+static int serve_wanted(struct dms_merge *m, u64 cursor)
 {
+	struct dms_volume *v = m->v;
 	struct dms_range *wanted = v->serving;
-	u64 chunk, next;
 	int r = 0;
+	u64 chunk;
 	u32 nr, i;
 
+	if (READ_ONCE(v->mode) != DMS_MODE_RW)
+		return 0;
 	spin_lock_irq(&v->home_lock);
 	nr = v->nr_wanted;
 	memcpy(wanted, v->wanted, nr * sizeof(wanted[0]));
@@ -323,9 +576,12 @@ static int serve_wanted(struct dms_volume *v, void *buf, __le32 *csums)
 		wanted[i].last = min(wanted[i].last, v->origin_chunks - 1);
 		if (wanted[i].last - wanted[i].first > WANTED_MAX)
 			wanted[i].first = wanted[i].last + 1;
-		for (chunk = wanted[i].first; !r && chunk <= wanted[i].last; chunk = next)
-			r = bring_run(v, chunk, wanted[i].last, buf, csums, &next);
+		chunk = max(wanted[i].first, cursor);
+		while (!r && chunk <= wanted[i].last)
+			r = bring_run(m, &chunk, wanted[i].last);
 	}
+	if (!r)
+		r = settle(m);
 	if (!r)
 		r = dms_io_flush(v->origin);
 	for (i = 0; !r && i < nr; i++)
@@ -333,23 +589,30 @@ static int serve_wanted(struct dms_volume *v, void *buf, __le32 *csums)
 	return r;
 }
 
-/* Go on from *@cursor, without making it home.  1: the end is reached. */
-static int bring_window(struct dms_volume *v, u64 *cursor, void *buf, __le32 *csums)
+/* Go on from *@cursor for a while, without making it home.  1: the end is reached. */
+static int bring_window(struct dms_merge *m, u64 *cursor)
 {
-	u64 window = max_t(u64, WINDOW_BYTES >> (v->chunk_shift + SECTOR_SHIFT), 1);
-	u64 last = v->origin_chunks - 1, next, done = 0;
-	int r;
+	unsigned long end = jiffies + WINDOW_TIME;
+	struct dms_volume *v = m->v;
+	u64 last = v->origin_chunks - 1;
+	u32 i;
+	int r = 0;
 
-	while (*cursor <= last && done < window && !READ_ONCE(v->merge_stop)) {
-		r = bring_run(v, *cursor, last, buf, csums, &next);
-		if (r)
-			return r;
-		/* Gaps cost nothing. */
-		done += next - *cursor < 64 ? next - *cursor : 1;
-		*cursor = next;
-		cond_resched();
+	for (i = 0; !r && *cursor <= last; i++) {
+		/* Writes that wait are served now and then, not to stop all else. */
+		if (i % BATCH_RUNS == 0) {
+			if (READ_ONCE(v->merge_stop) || time_after(jiffies, end))
+				break;
+			r = serve_wanted(m, *cursor);
+			cond_resched();
+		}
+		if (!r)
+			r = bring_run(m, cursor, last);
 	}
-	r = dms_io_flush(v->origin);
+	if (!r)
+		r = settle(m);
+	if (!r)
+		r = dms_io_flush(v->origin);
 	return r ? r : *cursor > last;
 }
 
@@ -358,13 +621,14 @@ static int bring_window(struct dms_volume *v, u64 *cursor, void *buf, __le32 *cs
  * what is not home by record wait until all of it is: a merge that is resumed
  * from the record then does no harm.  The origin must become whole (I6).
  */
-static int finish_unrecorded(struct dms_volume *v, void *buf, __le32 *csums)
+static int finish_unrecorded(struct dms_merge *m)
 {
+	struct dms_volume *v = m->v;
 	u64 cursor = v->merge_cursor;
 	int r;
 
 	do {
-		r = bring_window(v, &cursor, buf, csums);
+		r = bring_window(m, &cursor);
 	} while (!r && !READ_ONCE(v->merge_stop));
 	if (r <= 0)
 		return r;
@@ -378,17 +642,15 @@ static int finish_unrecorded(struct dms_volume *v, void *buf, __le32 *csums)
 	return 1;
 }
 
-static int step(struct dms_volume *v, void *buf, __le32 *csums)
+static int step(struct dms_merge *m)
 {
+	struct dms_volume *v = m->v;
 	u64 cursor = v->merge_cursor;
 	int r;
 
 	if (READ_ONCE(v->mode) != DMS_MODE_RW)
-		return finish_unrecorded(v, buf, csums);
-	r = serve_wanted(v, buf, csums);
-	if (r)
-		return r;
-	r = bring_window(v, &cursor, buf, csums);
+		return finish_unrecorded(m);
+	r = bring_window(m, &cursor);
 	if (r < 0)
 		return r;
 	if (!r)
@@ -408,18 +670,19 @@ static void merge(struct work_struct *work)
 	struct dms_volume *v = container_of(work, struct dms_volume, merge_work);
 	u32 id = READ_ONCE(v->merge_shadow);
 	unsigned int noio;
-	__le32 *csums;
-	void *buf;
 	int r;
 
 	if (!id || v->merge_stuck || READ_ONCE(v->merge_stop))
 		return;
+	/* The background wakes us when the copies are marked lost (I6). */
+	if (READ_ONCE(v->mode) != DMS_MODE_RW && READ_ONCE(v->nr_needy))
+		return;
 	noio = memalloc_noio_save();
-	buf = vmalloc(RUN_BLOCKS * DMS_BLOCK_SIZE);
-	csums = kmalloc_array(RUN_BLOCKS, sizeof(*csums), GFP_NOIO);
-	r = buf && csums ? step(v, buf, csums) : -ENOMEM;
-	kfree(csums);
-	vfree(buf);
+	if (!v->merge)
+		v->merge = merge_alloc(v);
+	r = v->merge ? step(v->merge) : -ENOMEM;
+	if (v->merge && r < 0)
+		abandon(v->merge);
 	memalloc_noio_restore(noio);
 	if (r > 0) {
 		DMINFO("%s: shadow copy %u is merged", v->name, id);
@@ -434,8 +697,12 @@ static void merge(struct work_struct *work)
 		dms_volume_event(v);
 	}
 	dms_saver_wake(v);
-	if (r <= 0 && !v->merge_stuck)
+	if (r <= 0 && !v->merge_stuck) {
 		dms_merge_wake(v);
+	} else {
+		merge_free(v->merge);
+		v->merge = NULL;
+	}
 }
 
 int dms_merge_init(struct dms_volume *v)
@@ -450,6 +717,7 @@ void dms_merge_exit(struct dms_volume *v)
 {
 	if (v->merge_wq)
 		destroy_workqueue(v->merge_wq);
+	merge_free(v->merge);
 }
 
 /* Nothing is in flight on the suspended origin. */

@@ -80,6 +80,7 @@
 
 struct dms_bio;
 struct dms_cache;
+struct dms_merge;
 struct dms_volume;
 
 enum dms_mode {			/* I6: only upwards */
@@ -169,7 +170,6 @@ struct dms_op {
 	struct dms_bits *bits;
 	struct dms_gone_tree *gone;
 	const struct dms_exception *home;
-	struct dms_bio *request;
 	u32 id, epoch;
 	u64 cursor;
 };
@@ -276,7 +276,7 @@ struct dms_volume {
 	struct page *spare_page[DMS_SAVE_MAX_BLOCKS];
 	struct list_head spare_saves;
 	u32 nr_spare_pages, nr_spare_saves;
-	struct bio_set bs;
+	struct bio_set bs;		/* the merge's, too */
 	u64 journal_head;		/* next sequence; saver's, read by others */
 	u64 journal_tail;		/* first sequence a replay needs */
 	u64 journal_stable;
@@ -316,6 +316,7 @@ struct dms_volume {
 	/* merge */
 	struct workqueue_struct *merge_wq;
 	struct work_struct merge_work;
+	struct dms_merge *merge;	/* its memory, the work item's own; NULL: none yet */
 	bool merge_stop;		/* the volume is about to close */
 	u32 merge_shadow;		/* 0: none */
 	u32 merge_epoch;
@@ -333,7 +334,7 @@ struct dms_volume {
 /* Per-bio data of both targets. */
 struct dms_bio {
 	struct list_head list;		/* v->waiting */
-	struct bio *bio;		/* NULL: dms_save_range() waits on done */
+	struct bio *bio;		/* NULL: the merge waits on done */
 	struct completion *done;
 	struct dms_volume *v;
 	u64 first, last;		/* chunks */
@@ -457,8 +458,6 @@ void dms_detain(struct dms_volume *v, struct bio *bio);
 void dms_saver_wake(struct dms_volume *v);
 /* Journal a record and wait; process context, not from the saver. */
 int dms_saver_commit(struct dms_volume *v, struct dms_op *op);
-/* Make sure no copy needs the present content of these chunks; waits. */
-int dms_save_range(struct dms_volume *v, u64 first, u64 last);
 /* From the saver: what is being saved is of no use to the copies to come. */
 void dms_saver_stale(struct dms_volume *v);
 /* Area chunks that data may take in all.  In commit.c. */
