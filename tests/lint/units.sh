@@ -1,11 +1,11 @@
 #!/bin/bash
-# systemd finds nothing wrong with the units, nor udev with the rules.
+# systemd finds nothing wrong with the units.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-cp "$(command -v true)" "$tmp/shadowctl"
+cp "$(type -P true)" "$tmp/shadowctl"
 for unit in userspace/systemd/*.service; do
 	sed "s,@SBINDIR@,$tmp,g" "$unit" >"$tmp/${unit##*/}"
 done
