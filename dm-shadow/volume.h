@@ -12,7 +12,7 @@
  *   the saver    cow.c, one work item: owns detained bios, saves under way, the
  *                journal, the active exception table; does not wait for anything
  *                that needs the next
- *   background   checkpoint.c, one work item: trees, bitmaps on disk and
+ *   background   background.c, one work item: trees, bitmaps on disk and
  *                superblocks; may wait for the saver to turn to the other table
  *   merge        merge.c, one work item: brings chunks home; may wait for the
  *                saver, which may wait for the background
@@ -480,24 +480,52 @@ int dms_area_set_prints(struct dms_volume *v, const u64 *extra, u32 nr);
 /* Apply the journal; v->journal_head is set to its end.  *@any: there was something. */
 int dms_replay(struct dms_volume *v, bool *any);
 
-/* --- checkpoint.c --- */
+/* --- checkpoint.c: all under v->back_mutex, but the space ceiling --- */
+
+/*
+ * Write out the table, the copies, bitmap and root, then the superblock with
+ * @flags (0 or DMS_SUPER_CLEAN).  On failure the volume has been failed too.
+ */
+int dms_checkpoint(struct dms_volume *v, u32 flags);
+/* The same for table @t, which nobody adds to; replay is to begin at @replay_from. */
+int dms_checkpoint_table(struct dms_volume *v, struct dms_table *t, u64 replay_from, u32 flags);
+/*
+ * The same without a table, @new being the list of trees; takes it over.  @gone:
+ * exempt trees of copies whose deletion is not in the journal from @replay_from on.
+ */
+int dms_commit(struct dms_volume *v, struct dms_trees *new, u64 replay_from, u32 flags,
+	       struct list_head *gone);
+/* The blocks of @t are free after the checkpoint to come. */
+int dms_tree_free(struct dms_volume *v, struct dms_source *source, const struct dms_tree *t);
+/* Write v->super as it is, into the older of the two blocks. */
+int dms_super_write(struct dms_volume *v);
+/* Area chunks that the next one takes beside its predecessor, with @more copies. */
+u64 dms_checkpoint_need(struct dms_volume *v, u32 more);
+/* How many area chunks may be in use, so that it finds them. */
+u64 dms_space_ceiling(struct dms_volume *v, u32 more);
+int dms_blocks_init(struct dms_blocks *b, u32 nr);
+void dms_blocks_exit(struct dms_blocks *b);
+
+/* --- sink.c --- */
+
+/*
+ * Builder's sink that allocates as it goes, while less than @limit area chunks (0:
+ * all) are in use.  destroy() cancels what was not published.
+ */
+struct dms_sink *dms_sink_create(struct dms_volume *v, u64 limit);
+int dms_sink_flush(struct dms_sink *s);
+/* What the builder made of a failure here, put right. */
+int dms_sink_error(const struct dms_sink *s, int error);
+void dms_sink_publish(struct dms_sink *s);
+void dms_sink_destroy(struct dms_sink *s);
+
+/* --- background.c --- */
 
 int dms_background_init(struct dms_volume *v);
 void dms_background_exit(struct dms_volume *v);
 void dms_background_wake(struct dms_volume *v);
-/*
- * Under v->back_mutex: write out the table, the copies, bitmap and root, then
- * the superblock with @flags (0 or DMS_SUPER_CLEAN).  On failure the volume has
- * been failed too.
- */
-int dms_checkpoint(struct dms_volume *v, u32 flags);
-/* The same during replay: no saver yet; replay shall go on at @sequence. */
+/* A checkpoint during replay: no saver yet; replay shall go on at @sequence. */
 int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
-/*
- * How many area chunks may be in use, so that a checkpoint still finds room for
- * what it writes beside its predecessor, with @more copies.
- */
-u64 dms_space_ceiling(struct dms_volume *v, u32 more);
 /*
  * Make room for one more copy, as the policy says.  Under v->meta; usually there
  * is and nothing happens.  0 or -ENOSPC.
@@ -507,18 +535,6 @@ int dms_room_for_copy(struct dms_volume *v);
 bool dms_low_space(const struct dms_volume *v);
 /* The area could not be written: try to leave a mark there that its copies are lost. */
 void dms_mark_lost(struct dms_volume *v);
-int dms_blocks_init(struct dms_blocks *b, u32 nr);
-void dms_blocks_exit(struct dms_blocks *b);
-/* Write v->super as it is, into the older of the two blocks. */
-int dms_super_write(struct dms_volume *v);
-/*
- * Builder's sink that allocates as it goes, while less than @limit area chunks (0:
- * all) are in use.  destroy() cancels what was not published.
- */
-struct dms_sink *dms_sink_create(struct dms_volume *v, u64 limit);
-int dms_sink_flush(struct dms_sink *s);
-void dms_sink_publish(struct dms_sink *s);
-void dms_sink_destroy(struct dms_sink *s);
 
 /* --- merge.c --- */
 

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Background: what keeps journal, memory and diff area bounded.  It decides when
+ * a checkpoint is due, joins trees, and makes room.
+ *
+ * Joining trees reads some of them in order and writes one: the newest few when
+ * they have become many (each tree at least twice as large as all newer ones
+ * together, so that there are never many), all of them when copies have gone
+ * and their exceptions are dead.  Checkpoints go on in between.  What the new
+ * tree drops is only remembered until it is complete, then freed with the old
+ * trees by the checkpoint that puts the new one in their place.
+ *
+ * Locking: v->back_mutex over all of this.  v->meta is never waited for.
+ */
+#include <linux/sched/mm.h>
+
+#include "volume.h"
+
+#define MERGE_MIN_TREES	4		/* not worth less */
+#define MERGE_MAX_TREES	24		/* look-ups ask all of them */
+#define JOIN_SLICE	4096		/* entries between looks at what else is due */
+
+void dms_background_wake(struct dms_volume *v)
+{
+	if (!READ_ONCE(v->closing))
+		queue_work(v->back_wq, &v->back_work);
+}
+
+/* --- joining trees --- */
+
+static bool checkpoint_due(struct dms_volume *v)
+{
+	struct dms_table *t = v->table[READ_ONCE(v->active)];
+
+	if (READ_ONCE(v->want) == DMS_WANT_CHECKPOINT)
+		return true;
+	if (dms_table_room(t) < dms_table_count(t) / 3)
+		return true;
+	return !v->is_volatile &&
+	       v->journal_head - v->journal_tail > v->super.journal_blocks / 2;
+}
+
+static int checkpoint_if_due(struct dms_volume *v)
+{
+	int r;
+
+	if (!checkpoint_due(v))
+		return 0;
+	if (v->want == DMS_WANT_CHECKPOINT)
+		WRITE_ONCE(v->want, DMS_WANT_NOTHING);
+	r = dms_checkpoint(v, 0);
+	dms_saver_wake(v);
+	return r;
+}
+
+static void doom(void *context, area_chunk_t first, u32 length)
+{
+	dms_bits_set(context, first, length);
+}
+
+static void free_doomed(struct dms_volume *v, struct dms_bits *doomed)
+{
+	u64 first = 0, end;
+
+	for (;;) {
+		first = dms_bits_next(doomed, first);
+		if (first >= v->area_chunks)
+			break;
+		for (end = first + 1; end < v->area_chunks && end - first < 4096; end++)
+			if (!dms_bits_test(doomed, end))
+				break;
+		dms_alloc_free(v->alloc, first, end - first);
+		first = end;
+		cond_resched();
+	}
+}
+
+/* Epochs of the copies that can be read, or that a merge reads. */
+static u32 *live_epochs(struct dms_volume *v, u32 *nr)
+{
+	struct dms_copies *c;
+	u32 *epochs, i;
+	int idx;
+
+	idx = srcu_read_lock(&v->srcu);
+	c = srcu_dereference(v->copies, &v->srcu);
+	epochs = __vmalloc(array_size(c->nr + 1, sizeof(u32)), GFP_NOIO);
+	*nr = 0;
+	for (i = 0; epochs && i < c->nr; i++)
+		if (dms_shadow_valid(c->shadow[i]) || c->shadow[i]->info.id == v->merge_shadow)
+			epochs[(*nr)++] = c->shadow[i]->info.id;
+	srcu_read_unlock(&v->srcu, idx);
+	return epochs;
+}
+
+static bool too_many_trees(const struct dms_volume *v)
+{
+	return rcu_dereference_protected(v->trees, 1)->nr >= DMS_VOLUME_TREES - 8;
+}
+
+/* A join goes on for long: is there something that can't wait? */
+static int slice_over(struct dms_volume *v)
+{
+	if (!v->opened)
+		return 0;
+	if (READ_ONCE(v->closing))
+		return -EINTR;
+	if (READ_ONCE(v->mode) != DMS_MODE_RW)
+		return -EROFS;
+	/* Let the small ones be joined first, or they become too many. */
+	if (too_many_trees(v))
+		return -EAGAIN;
+	return checkpoint_if_due(v);
+}
+
+static int join_stream(struct dms_volume *v, struct dms_merger *m, struct dms_builder *b,
+		       struct dms_tree *ret)
+{
+	struct dms_exception e;
+	const __le32 *csums;
+	u32 n = 0;
+	int r;
+
+	while ((r = dms_merger_next(m, &e, &csums)) > 0) {
+		r = dms_builder_add(b, &e, csums);
+		if (r)
+			return r;
+		if (++n % JOIN_SLICE == 0) {
+			r = slice_over(v);
+			if (r)
+				return r;
+			cond_resched();
+		}
+	}
+	return r ? r : dms_builder_finish(b, ret);
+}
+
+/* The list of trees with @joined in place of @nr trees from @first on. */
+static struct dms_trees *replace_trees(struct dms_volume *v, u32 first, u32 nr,
+				       const struct dms_tree *joined)
+{
+	struct dms_trees *old = rcu_dereference_protected(v->trees, 1);
+	struct dms_trees *new = kzalloc(sizeof(*new), GFP_NOIO | __GFP_NOFAIL);
+	u32 i;
+
+	for (i = 0; i < old->nr; i++) {
+		if (i == first && joined->depth)
+			new->tree[new->nr++] = *joined;
+		if (i < first || i >= first + nr)
+			new->tree[new->nr++] = old->tree[i];
+	}
+	return new;
+}
+
+/*
+ * Join the trees from number @first on.  -EAGAIN: not possible now, nothing
+ * is lost.
+ */
+static int join_trees(struct dms_volume *v, u32 first)
+{
+	struct dms_trees *old = kmemdup(rcu_dereference_protected(v->trees, 1), sizeof(*old),
+					GFP_NOIO | __GFP_NOFAIL);
+	struct dms_source *source = dms_stream_create(v);
+	struct dms_sink *sink = dms_sink_create(v, v->area_chunks - dms_checkpoint_need(v, 0));
+	struct dms_bits *doomed = dms_bits_create(v->area_chunks);
+	struct dms_merge_spec spec = {
+		.source = source, .trees = &old->tree[first], .nr_trees = old->nr - first,
+		.merge_epoch = v->merge_shadow ? v->merge_epoch : 0,
+		.drop = doom, .context = doomed,
+	};
+	struct dms_builder *b = NULL;
+	struct dms_merger *m = NULL;
+	struct dms_tree joined;
+	u32 *epochs, i;
+	int r = -ENOMEM;
+
+	epochs = live_epochs(v, &spec.nr_epochs);
+	spec.epochs = epochs;
+	if (source && sink && doomed && epochs) {
+		m = dms_merger_create(&spec);
+		b = dms_builder_create(sink);
+	}
+	if (m && b)
+		r = join_stream(v, m, b, &joined);
+	if (!r)
+		r = dms_sink_flush(sink);
+	r = dms_sink_error(sink, r);
+	dms_merger_destroy(m);
+	dms_builder_destroy(b);
+	if (!r) {
+		dms_sink_publish(sink);
+		free_doomed(v, doomed);
+		for (i = first; i < old->nr; i++)
+			if (dms_tree_free(v, source, &old->tree[i]))
+				DMWARN("%s: space of an old index tree is not given back", v->name);
+		r = dms_commit(v, replace_trees(v, first, old->nr - first, &joined),
+			       v->journal_tail, 0, NULL);
+	} else if (r == -EAGAIN) {
+		WRITE_ONCE(v->reclaim, true);
+	} else if (r == -EUCLEAN || r == -EIO) {
+		/* These stay as they are; newer ones are joined without them. */
+		v->join_floor = old->nr;
+		DMERR_LIMIT("%s: index trees can't be joined: error %d", v->name, r);
+	}
+	vfree(epochs);
+	dms_bits_destroy(doomed);
+	dms_sink_destroy(sink);
+	if (source)
+		dms_stream_destroy(source);
+	kfree(old);
+	return r;
+}
+
+/* From where on trees should be joined; nr of them: nowhere. */
+static u32 join_from(const struct dms_volume *v)
+{
+	struct dms_trees *trees = rcu_dereference_protected(v->trees, 1);
+	u32 k = trees->nr;
+	u64 sum = 0;
+
+	while (k > v->join_floor && (trees->tree[k - 1].entries < 2 * sum || k == trees->nr)) {
+		k--;
+		sum += trees->tree[k].entries;
+	}
+	if (trees->nr - v->join_floor >= MERGE_MAX_TREES && trees->nr - k < 2)
+		k = trees->nr - 2;
+	return trees->nr - k >= MERGE_MIN_TREES ||
+	       trees->nr - v->join_floor >= MERGE_MAX_TREES ? k : trees->nr;
+}
+
+int dms_checkpoint_replay(struct dms_volume *v, u64 sequence)
+{
+	struct dms_trees *trees;
+	u32 from;
+	int r;
+
+	r = dms_checkpoint_table(v, v->table[v->active], sequence, 0);
+	trees = rcu_dereference_protected(v->trees, 1);
+	from = join_from(v);
+	/* Tables smaller than they were could make many. */
+	if (!r && from < trees->nr)
+		join_trees(v, from);
+	return r;
+}
+
+/* --- space --- */
+
+static void reclaim(struct dms_volume *v)
+{
+	WRITE_ONCE(v->reclaim, false);
+	/* The table first, so that what it holds of the dead goes too. */
+	if (!dms_checkpoint(v, 0) &&
+	    rcu_dereference_protected(v->trees, 1)->nr > v->join_floor)
+		join_trees(v, v->join_floor);
+}
+
+static int invalidate_all(struct dms_volume *v)
+{
+	int r;
+
+	DMWARN("%s: diff area is full, all shadow copies are invalid", v->name);
+	r = dms_shadows_invalidate(v);
+	dms_volume_event(v);
+	if (!r)
+		reclaim(v);
+	return r;
+}
+
+static bool tables_used(const struct dms_volume *v)
+{
+	return dms_table_count(v->table[0]) || dms_table_count(v->table[1]);
+}
+
+static bool has_room(struct dms_volume *v)
+{
+	return dms_alloc_used(v->alloc) < min(dms_data_limit(v), dms_space_ceiling(v, 0));
+}
+
+/* False: not now.  Who asked will ask again. */
+static bool drop_oldest(struct dms_volume *v)
+{
+	int r;
+
+	/* Its holder may wait for a checkpoint. */
+	if (!mutex_trylock(&v->meta))
+		return false;
+	r = dms_shadow_drop(v);
+	mutex_unlock(&v->meta);
+	if (!r)
+		reclaim(v);
+	else if (r == -ENOENT)
+		DMERR_LIMIT("%s: diff area is full and there is nothing to drop", v->name);
+	return true;
+}
+
+/* The saver found no space.  Do what the policy says, as little as helps. */
+static void make_room(struct dms_volume *v)
+{
+	u64 before = dms_alloc_used(v->alloc);
+
+	/* What is only in memory needs more than it will on disk. */
+	if (before >= dms_space_ceiling(v, 0) && tables_used(v) && dms_checkpoint(v, 0))
+		return;
+	/* Deleted, raised or grown meanwhile? */
+	if (has_room(v))
+		goto retry;
+	if (dms_alloc_freed(v->alloc) || READ_ONCE(v->reclaim) || v->unsure) {
+		v->unsure = false;
+		reclaim(v);
+		if (dms_alloc_used(v->alloc) < before || has_room(v))
+			goto retry;
+	}
+	if (v->super.when_full == DMS_FULL_BLOCK &&
+	    time_before(jiffies, v->want_since + v->super.full_timeout * HZ)) {
+		if (!v->full_told)
+			dms_volume_event(v);
+		v->full_told = true;
+		return;			/* the saver asks again */
+	}
+	if (v->super.when_full == DMS_FULL_INVALIDATE) {
+		invalidate_all(v);
+		goto retry;
+	}
+	if (!drop_oldest(v))
+		return;
+retry:
+	v->full_told = false;
+	WRITE_ONCE(v->want, DMS_WANT_NOTHING);
+	dms_saver_wake(v);
+}
+
+int dms_room_for_copy(struct dms_volume *v)
+{
+	unsigned int noio;
+	int r = 0;
+
+	/* Without the mutex, which may be held for long. */
+	if (dms_alloc_used(v->alloc) < dms_space_ceiling(v, 1))
+		return 0;
+	noio = memalloc_noio_save();
+	mutex_lock(&v->back_mutex);
+	if (dms_alloc_used(v->alloc) >= dms_space_ceiling(v, 1) &&
+	    (tables_used(v) || dms_alloc_freed(v->alloc) || READ_ONCE(v->reclaim)))
+		reclaim(v);
+	while (!r && dms_alloc_used(v->alloc) >= dms_space_ceiling(v, 1)) {
+		r = -ENOSPC;
+		if (v->super.when_full != DMS_FULL_DROP_OLDEST || v->mode != DMS_MODE_RW)
+			break;
+		r = dms_shadow_drop(v);
+		if (!r)
+			reclaim(v);
+	}
+	mutex_unlock(&v->back_mutex);
+	memalloc_noio_restore(noio);
+	return r == -ENOENT ? -ENOSPC : r;
+}
+
+bool dms_low_space(const struct dms_volume *v)
+{
+	u64 all = v->super.limit_chunks ? v->super.limit_chunks : v->area_chunks;
+
+	return v->super.low_space && dms_alloc_used(v->alloc) * 100 >= all * v->super.low_space;
+}
+
+static void low_space(struct dms_volume *v)
+{
+	bool low = dms_low_space(v);
+
+	if (low && !v->low_space_told) {
+		DMWARN("%s: diff area is %u percent full", v->name, v->super.low_space);
+		dms_volume_event(v);
+	}
+	v->low_space_told = low;
+}
+
+void dms_mark_lost(struct dms_volume *v)
+{
+	if (v->is_volatile || v->super.flags & DMS_SUPER_LOST)
+		return;
+	v->super.flags |= DMS_SUPER_LOST;
+	if (dms_super_write(v)) {
+		v->super.flags &= ~DMS_SUPER_LOST;
+		/* Perhaps the device comes back. */
+		if (!v->closing)
+			mod_delayed_work(v->save_wq, &v->stall_work, 5 * HZ);
+	}
+}
+
+static void background(struct work_struct *work)
+{
+	struct dms_volume *v = container_of(work, struct dms_volume, back_work);
+	unsigned int noio = memalloc_noio_save();
+	u32 from;
+
+	mutex_lock(&v->back_mutex);
+	if (READ_ONCE(v->closing))
+		goto out;
+	if (v->mode != DMS_MODE_RW) {
+		dms_mark_lost(v);
+		/* Marked or not, from here on the origin goes first (I6). */
+		WRITE_ONCE(v->nr_needy, 0);
+		dms_saver_wake(v);
+		dms_merge_wake(v);
+		goto out;
+	}
+	if (checkpoint_if_due(v))
+		goto out;
+	if (READ_ONCE(v->want) == DMS_WANT_SPACE)
+		make_room(v);
+	else if (READ_ONCE(v->reclaim))
+		reclaim(v);
+	from = join_from(v);
+	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW &&
+	    join_trees(v, from) == -ENOSPC && too_many_trees(v) && v->mode == DMS_MODE_RW) {
+		/* It can't be put off any longer. */
+		if (v->super.when_full == DMS_FULL_INVALIDATE)
+			invalidate_all(v);
+		else
+			drop_oldest(v);
+	}
+	low_space(v);
+out:
+	mutex_unlock(&v->back_mutex);
+	memalloc_noio_restore(noio);
+}
+
+int dms_background_init(struct dms_volume *v)
+{
+	mutex_init(&v->back_mutex);
+	INIT_WORK(&v->back_work, background);
+	v->back_wq = alloc_workqueue("dm-shadow-back", WQ_MEM_RECLAIM | WQ_UNBOUND, 1);
+	return v->back_wq ? 0 : -ENOMEM;
+}
+
+/* Stops the background for good; tolerates a half-made one. */
+void dms_background_exit(struct dms_volume *v)
+{
+	if (v->back_wq)
+		destroy_workqueue(v->back_wq);
+	v->back_wq = NULL;
+}
