@@ -459,9 +459,12 @@ int dms_checkpoint_table(struct dms_volume *v, struct dms_table *t, u64 replay_f
 		new->nr++;
 	}
 	r = dms_commit(v, new, replay_from, flags, &v->gone_before);
-	if (!r)
-		dms_table_reset(t);
-	return r;
+	if (r)
+		return r;
+	dms_table_reset(t);
+	/* Who came before the reset may hold a slot, which is not to be filled again yet. */
+	synchronize_srcu(&v->srcu);
+	return 0;
 }
 
 int dms_checkpoint(struct dms_volume *v, u32 flags)

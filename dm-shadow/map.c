@@ -33,6 +33,7 @@
 #include "volume.h"
 
 #define PIECE_BLOCKS	256	/* checksums that a piece can carry */
+#define MAP_SECTORS	(PIECE_BLOCKS * DMS_BLOCK_SECTORS)
 
 struct dms_read {
 	struct dms_volume *v;
@@ -542,8 +543,11 @@ static int would_block(struct bio *bio)
 static int map_read(struct dms_volume *v, struct dms_shadow *s, struct bio *bio)
 {
 	struct dms_bio *b = dm_per_bio_data(bio, sizeof(*b));
-	gfp_t gfp = GFP_NOIO;
+	gfp_t gfp = bio->bi_opf & REQ_NOWAIT ? GFP_NOWAIT | __GFP_NOWARN : GFP_NOIO;
 
+	/* Nothing goes out before we return: that bounds what is held till then. */
+	if (bio_sectors(bio) > MAP_SECTORS)
+		dm_accept_partial_bio(bio, MAP_SECTORS);
 	b->v = v;
 	b->shadow = s;
 	b->bio = bio;

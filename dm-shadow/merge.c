@@ -549,6 +549,16 @@ static int bring_run(struct dms_merge *m, u64 *chunk, u64 last)
 	return next_batch(m);
 }
 
+/* An error may pass: what was being served is still waited for. */
+static void want_again(struct dms_volume *v, u32 nr)
+{
+	spin_lock_irq(&v->home_lock);
+	nr = min(nr, DMS_HOME_WANTED - v->nr_wanted);
+	memcpy(&v->wanted[v->nr_wanted], v->serving, nr * sizeof(v->serving[0]));
+	v->nr_wanted += nr;
+	spin_unlock_irq(&v->home_lock);
+}
+
 /*
  * What detained writes wait for, all of it with one flush, as HOME exceptions.
  * Below @cursor all has been collected.  A vast discard is left to the cursor,
@@ -586,6 +596,8 @@ static int serve_wanted(struct dms_merge *m, u64 cursor)
 		r = dms_io_flush(v->origin);
 	for (i = 0; !r && i < nr; i++)
 		r = record_home(v, wanted[i].first, wanted[i].last);
+	if (r)
+		want_again(v, nr);
 	return r;
 }
 
@@ -749,6 +761,9 @@ int dms_merge_start(struct dms_volume *v, u32 id)
 		return -EALREADY;
 	if (s->info.flags & (DMS_SHADOW_INVALID | DMS_SHADOW_PREPARING))
 		return -EINVAL;
+	/* What lies behind its end is not the copy's to say. */
+	if (s->info.origin_sectors != v->origin_sectors)
+		return -EFBIG;
 	if (!v->suspended)
 		return -EBUSY;
 	if (v->epoch >= U32_MAX - 1)

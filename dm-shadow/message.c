@@ -28,6 +28,7 @@ static const struct {
 	{ -ENODATA,	"no exempt runs of that copy are being loaded: begin first" },
 	{ -EROFS,	"the diff area can't be written any more" },
 	{ -ENOSPC,	"the diff area is full" },
+	{ -EFBIG,	"the origin has grown since that shadow copy was taken" },
 	{ -ENOMEM,	"out of memory" },
 	{ -EOVERFLOW,	"no ids left" },
 };

@@ -30,6 +30,10 @@ dm_reload grows "0 32000 linear $whole 0"
 dmsetup load o --table "0 32000 shadow-origin $origin $area"
 dmsetup resume o
 check 32000
+# What lies behind the copy is not its to say
+dmsetup suspend o
+says 'origin has grown' dmsetup message o 0 merge "$small"
+dmsetup resume o
 stomp fill /dev/mapper/o --seq 2
 check 32000
 take
