@@ -85,7 +85,12 @@ need_target()
 {
 	local have
 
-	[[ $1 == shadow* ]] || modprobe -q "dm-$1" || true
+	case $1 in
+	shadow*) ;;
+	recorder) [ -d /sys/module/dm_recorder ] ||
+		insmod "$TOP/build/$KERNEL/recorder/dm-recorder.ko" ;;
+	*) modprobe -q "dm-$1" || true ;;
+	esac
 	have=$(dmsetup targets | awk -v t="$1" '$1 == t { print substr($2, 2) }')
 	[ -n "$have" ] || skip "no target $1 in $(uname -r)"
 	[ -z "${2:-}" ] || [ "$(printf '%s\n' "$2" "$have" | sort -V | head -n 1)" = "$2" ] ||

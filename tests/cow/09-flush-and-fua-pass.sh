@@ -4,12 +4,12 @@
 # on the medium once the write cache is thrown away.
 # slow
 . "$(dirname "$0")/../shadow.sh"
-need_target log-writes
+need_target recorder
 disk 16
 data=$DEV
 disk 128
 log=$DEV
-dm_create logged "0 $(sectors "$data") log-writes $data $log"
+dm_create logged "0 $(sectors "$data") recorder $data $log"
 origin=$DEV
 disk 32
 area=$DEV
@@ -50,5 +50,6 @@ holds_here 0 3 two
 logreplay replay "$log" "$replayed" --to three --lose all
 holds_here 64 4 three
 holds_here 128 4 three
-logreplay list "$log" | grep -q ' fua' || fail "no FUA write got down"
-logreplay list "$log" | grep -q ' flush' || fail "no flush got down"
+logreplay list "$log" >events
+grep -q ' fua-write' events || fail "no FUA write got down"
+grep -q 'end flush' events || fail "no flush got down"

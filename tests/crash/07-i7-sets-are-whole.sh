@@ -1,7 +1,7 @@
 #!/bin/bash
 # Proves I7: of a set, after a power cut, all members are there or none.  Two
 # origins and their diff areas in one log; a set is prepared on both while both
-# are suspended, then committed one after the other.  At each flush and FUA write:
+# are suspended, then committed one after the other.  At the end of each flush and FUA write:
 # where one member is committed the other is there too, and both show the same
 # instant; a prepared set is there whole or not at all once the first commit has
 # begun.
@@ -13,7 +13,7 @@ disk $(((2 * o + 2 * a + 2047) / 2048))
 backing=$DEV
 disk 128
 log=$DEV
-dm_create logged "0 $((2 * o + 2 * a)) log-writes $backing $log"
+dm_create logged "0 $((2 * o + 2 * a)) recorder $backing $log"
 slices s /dev/mapper/logged $o $a $o $a
 format_area /dev/mapper/s2 /dev/mapper/s1
 format_area /dev/mapper/s4 /dev/mapper/s3
@@ -64,7 +64,7 @@ place()
 begin=$(place begin) prepared=$(place prepared)
 half=$(place half) committed=$(place committed) end=$(place end)
 mapfile -t places < <(logreplay cuts "$log" --from begin | awk -v e="$end" '$1 <= e')
-echo "${#places[@]} places from entry $begin to $end; prepared $prepared, half $half, all $committed"
+echo "${#places[@]} places from event $begin to $end; prepared $prepared, half $half, all $committed"
 # All around the commits, of the others each sixth
 n=0
 for cut in "${places[@]}"; do
@@ -80,7 +80,7 @@ for cut in "${places[@]}"; do
 		flags[i]=$(dmsetup message o$i 0 list | awk '{ print $7 }')
 	done
 	state="${flags[1]:-none} ${flags[3]:-none}"
-	echo "cut after entry $cut: $state"
+	echo "cut after event $cut: $state"
 	if [ "$cut" -ge "$committed" ]; then
 		expect "- -" "$state" "cut $cut, after both commits"
 	elif [ "$cut" -ge "$half" ]; then
@@ -100,4 +100,4 @@ for cut in "${places[@]}"; do
 	unnode o1
 	unnode o3
 done
-echo "cuts from entry $begin to $end: $n places"
+echo "cuts from event $begin to $end: $n places"

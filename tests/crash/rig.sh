@@ -2,11 +2,11 @@
 # shellcheck disable=SC2034 # set here for the tests
 # Power cuts; sourced by the tests beside it.
 #
-# Origin and diff area are two slices of one dm-log-writes device, so that one
-# log has the order of writes across both.  stomp leaves marks in it and a
+# Origin and diff area are two slices of one dm-recorder device, so that one
+# log has the order of events across both.  stomp leaves marks in it and a
 # history beside it; cuts replays the log up to many places and compares.
 . "$(dirname "${BASH_SOURCE[0]}")/../shadow.sh"
-need_target log-writes
+need_target recorder
 
 # slices NODE DEVICE SECTORS...: linear nodes NODE1, NODE2... one after another
 slices()
@@ -32,7 +32,7 @@ record()
 	backing=$DEV
 	disk 512
 	log=$DEV
-	dm_create logged "0 $((o + a)) log-writes $backing $log"
+	dm_create logged "0 $((o + a)) recorder $backing $log"
 	slices slice /dev/mapper/logged $o $a
 	# shellcheck disable=SC2086
 	format_area /dev/mapper/slice2 /dev/mapper/slice1 $options
@@ -41,8 +41,8 @@ record()
 	dm_remove slice1
 	dm_remove slice2
 	dm_remove logged
-	echo "log: $(logreplay list "$log" | wc -l) entries," \
-		"$(logreplay list "$log" | grep -cE ' (flush|fua)') flushes and FUA writes"
+	echo "log: $(logreplay list "$log" | grep -c begin) writes and flushes," \
+		"$(logreplay cuts "$log" | wc -l) places where something becomes durable"
 	disk $(((o + 2047) / 2048))
 	slices scratch "$DEV" $o
 	origin=/dev/mapper/scratch1

@@ -11,4 +11,4 @@ out=$(tests/vm/build-module.sh 6.1 C=2 CF='-D__CHECK_ENDIAN__' 2>&1) || {
 	echo "$out"
 	exit 1
 }
-! grep -E '/dm-shadow/[^/]*\.[ch]:[0-9]+:[0-9]+: (warning|error)' <<<"$out"
+! grep -E '/(dm-shadow|recorder)/[^/]*\.[ch]:[0-9]+:[0-9]+: (warning|error)' <<<"$out"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Power cuts.  A run of stomp on an origin and a diff area that are two slices
- * of one dm-log-writes device has left a log, which has the order of writes
- * across both, and a history, which knows what each copy must show.
+ * of one dm-recorder device has left a log, which has the order of events across
+ * both, and a history, which knows what each copy must show.
  *
  * For each cut: lay what a power cut would have left on two scratch devices,
  * activate, compare every copy that existed and the origin with the history.
@@ -34,19 +34,19 @@
 
 static const char usage_text[] =
 	"usage: cuts MODE LOG HISTORY ORIGIN AREA [--count N] [--seed N] [--only KIND]\n"
-	"            [--at ENTRY] [--go-on PERCENT]\n"
+	"            [--at EVENT] [--go-on PERCENT]\n"
 	"ORIGIN and AREA are scratch devices, as large as the slices were.  MODE:\n"
-	"  boundary   after each flush and FUA write, nothing lost\n"
-	"  lose       anywhere, some of the writes behind the last flush lost or torn\n"
-	"  lose-all   anywhere, all of them lost\n"
-	"  origin     anywhere, those to the diff area lost, those to the origin not\n"
-	"  area       anywhere, those to the origin lost, those to the diff area not\n"
-	"  torn       after each flush and FUA write, the next write torn\n"
+	"  boundary   at the end of each flush and FUA write, nothing lost\n"
+	"  lose       anywhere, some of what is not flushed lost or torn\n"
+	"  lose-all   anywhere, all of it lost\n"
+	"  origin     anywhere, what went to the diff area lost, to the origin not\n"
+	"  area       anywhere, what went to the origin lost, to the diff area not\n"
+	"  torn       when a write has just begun, that one torn\n"
 	"--only: cut only at writes to origin, super, journal, bitmap or rest (of the area)\n"
 	"--count: so many, spread evenly; --at: this one\n"
 	"--go-on: after so many percent of them write, create, check again (default 20)\n";
 
-enum mode { BOUNDARY, LOSE, LOSE_ALL, KEEP_ORIGIN, KEEP_AREA, TORN };
+/* As enum cut_mode. */
 static const char *const mode_names[] = {
 	"boundary", "lose", "lose-all", "origin", "area", "torn",
 };
@@ -57,19 +57,18 @@ static const char *const kind_names[] = {
 };
 
 static struct {
-	enum mode mode;
+	enum cut_mode mode;
 	enum kind only;
 	u64 count, seed, at;
 	u32 go_on;
 	const char *origin, *area;
 } opt = { .only = ANY, .seed = 1, .at = -1ull, .go_on = 20 };
 
-static struct log entries;
+static struct log recording;
 static struct history history;
 static u64 origin_sectors, area_sectors, total;
 static u64 journal_block, journal_blocks, bitmap_block, bitmap_blocks;
 static int origin_fd, area_fd;			/* scratch */
-static u8 *flushed;				/* all up to the last flush */
 static u8 *image;				/* what the cut leaves */
 static u8 *buf;				/* a piece */
 static struct dm_node origin_node, copy_node;
@@ -89,7 +88,6 @@ static struct fate *fates;			/* as history.copies */
 static u32 synced, synced_op;			/* number; index into history.ops */
 static u32 *durable;				/* the origin's map, up to synced */
 static u8 *maybe_zero;				/* discarded since */
-static bool begun;
 static bool drops;				/* there was a limit */
 static const char *on = "";			/* said of what comes after the cut */
 
@@ -105,7 +103,7 @@ static void wrong(const char *what, u32 id, u64 sector, const char *expected, co
 {
 	char text[100];
 
-	die("MISMATCH, mode %s seed %llu: cut after entry %llu%s: %s %u, sector %llu: expected %s, "
+	die("MISMATCH, mode %s seed %llu: cut after event %llu%s: %s %u, sector %llu: expected %s, "
 	    "found %s", mode_names[opt.mode], (unsigned long long)opt.seed,
 	    (unsigned long long)cut_at, on, what, id, (unsigned long long)sector, expected,
 	    stamp_describe(found, history.seed, sector, text, sizeof(text)));
@@ -113,7 +111,7 @@ static void wrong(const char *what, u32 id, u64 sector, const char *expected, co
 
 static void bad(const char *what, u32 id)
 {
-	die("cut after entry %llu%s (mode %s seed %llu): copy %u %s",
+	die("cut after event %llu%s (mode %s seed %llu): copy %u %s",
 	    (unsigned long long)cut_at, on, mode_names[opt.mode],
 	    (unsigned long long)opt.seed, id, what);
 }
@@ -149,8 +147,6 @@ static void heed(const char *mark)
 
 	if (sscanf(mark, "%31[a-z]-%u", word, &n) != 2)
 		return;
-	if (!strcmp(word, "begin"))
-		begun = true;
 	if (!strcmp(word, "sync"))
 		sync_to(n);
 	for (i = 0; i < history.nr_copies && history.copies[i].id != n; i++)
@@ -204,7 +200,7 @@ static void check_origin(void)
 		n = min(origin_sectors - at, (u64)PIECE);
 		rc = read_sectors(fd, buf, at, n);
 		if (rc)
-			die("cut after entry %llu: origin: %s", (unsigned long long)cut_at,
+			die("cut after event %llu: origin: %s", (unsigned long long)cut_at,
 			    strerror(-rc));
 		for (i = 0; i < n; i++) {
 			const void *p = buf + i * SECTOR;
@@ -333,7 +329,7 @@ static void life_goes_on(void)
 		dm_resume(ORIGIN);
 	}
 	if (rc && rc != -EALREADY)
-		die("cut after entry %llu: create: %s", (unsigned long long)cut_at,
+		die("cut after event %llu: create: %s", (unsigned long long)cut_at,
 		    strerror(-rc));
 	memset(buf, 0x5a, 64 * SECTOR);
 	for (i = 0; i < 60; i++) {
@@ -341,14 +337,14 @@ static void life_goes_on(void)
 		at = rng_below(&chance, origin_sectors - n);
 		rc = write_sectors(fd, buf, at, n);
 		if (rc)
-			die("cut after entry %llu: write: %s", (unsigned long long)cut_at,
+			die("cut after event %llu: write: %s", (unsigned long long)cut_at,
 			    strerror(-rc));
 	}
 	close(fd);
 	if (reply) {
 		rc = dm_message(ORIGIN, NULL, "delete %u", atoi(reply));
 		if (rc && !drops)
-			die("cut after entry %llu: delete: %s", (unsigned long long)cut_at,
+			die("cut after event %llu: delete: %s", (unsigned long long)cut_at,
 			    strerror(-rc));
 	}
 	free(reply);
@@ -374,12 +370,12 @@ static void check_cut(void)
 		die("scratch devices: %s", strerror(-rc));
 	rc = activate();
 	if (rc)
-		die("cut after entry %llu (mode %s seed %llu): activation: %s",
+		die("cut after event %llu (mode %s seed %llu): activation: %s",
 		    (unsigned long long)cut_at, mode_names[opt.mode],
 		    (unsigned long long)opt.seed, strerror(-rc));
 	word = dm_field(ORIGIN, 1);
 	if (strcmp(word, "rw"))
-		die("cut after entry %llu: the diff area is %s", (unsigned long long)cut_at, word);
+		die("cut after event %llu: the diff area is %s", (unsigned long long)cut_at, word);
 	free(word);
 	check_copies(false);
 	check_origin();
@@ -387,7 +383,7 @@ static void check_cut(void)
 		life_goes_on();
 	rc = dm_drop(&origin_node);
 	if (rc)
-		die("cut after entry %llu: deactivation: %s", (unsigned long long)cut_at,
+		die("cut after event %llu: deactivation: %s", (unsigned long long)cut_at,
 		    strerror(-rc));
 	made++;
 }
@@ -425,73 +421,38 @@ static void read_geometry(const void *super)
 	bitmap_block = le64toh(*(u64 *)(p + 128));
 }
 
-/* The image of a cut after entry @last; plain writes from @window on are loose. */
-static void make_image(u64 window, u64 last)
+/* The last event up to @i that is no mark: marks belong to what is before them. */
+static u64 event_of(u64 i)
 {
-	const struct log_entry *e;
-	bool plain, origin;
-	u64 i, dice;
-
-	memcpy(image, flushed, total * SECTOR);
-	for (i = window; i <= last; i++) {
-		e = entries.entries + i;
-		plain = !(e->flags & LOG_FUA);
-		origin = e->sector < origin_sectors;
-		if (plain && opt.mode == LOSE) {
-			dice = rng_below(&chance, 100);
-			if (dice < 40)
-				continue;
-			if (dice < 60 && log_is_write(e)) {
-				log_apply_torn(e, image, total, &chance);
-				continue;
-			}
-		}
-		if (plain && (opt.mode == LOSE_ALL || (opt.mode == KEEP_ORIGIN && !origin) ||
-			      (opt.mode == KEEP_AREA && origin)))
-			continue;
-		log_apply(e, image, total);
-	}
-	/* What was under way */
-	e = entries.entries + last + 1;
-	if (last + 1 < entries.nr_entries && log_is_write(e) &&
-	    (opt.mode == TORN || (opt.mode == LOSE && rng_chance(&chance, 50))))
-		log_apply_torn(e, image, total, &chance);
+	while (i && log_mark(&recording, i))
+		i--;
+	return i;
 }
 
-/* Is there a cut between entry @i and the next that is no mark? */
+/* Is there a cut between event @i and the next? */
 static bool is_site(u64 i)
 {
-	const struct log_entry *e = entries.entries + i, *next = e + 1;
-	u64 last;
+	u64 at = event_of(i);
 
-	if (i + 1 >= entries.nr_entries || next->flags & LOG_MARK)
+	if (i + 1 >= recording.nr_events || log_mark(&recording, i + 1))
 		return false;
 	if (opt.at != -1ull)
 		return i == opt.at;
-	if (opt.mode == TORN) {
-		if (!log_is_write(next) || (opt.only != ANY && kind_of(next) != opt.only))
-			return false;
-		return true;
-	}
-	/* Marks belong to the write before them. */
-	for (last = i; last && entries.entries[last].flags & LOG_MARK; last--)
-		;
-	e = entries.entries + last;
-	if (opt.only != ANY && kind_of(e) != opt.only)
+	if (opt.only != ANY && kind_of(recording.entries + recording.events[at].entry) != opt.only)
 		return false;
-	if (opt.mode == BOUNDARY)
-		return e->flags & (LOG_FLUSH | LOG_FUA);
+	if (opt.mode == CUT_TEAR)
+		return at == i && !recording.events[i].end &&
+		       log_is_write(recording.entries + recording.events[i].entry);
+	if (opt.mode == CUT_NOTHING_LOST)
+		return log_is_barrier(&recording, at);
 	return true;
 }
 
-static bool is_begin(u64 i)
+static bool is_mark(u64 i, const char *what)
 {
-	return entries.entries[i].mark && !strcmp(entries.entries[i].mark, "begin-0");
-}
+	const char *mark = log_mark(&recording, i);
 
-static bool is_end(u64 i)
-{
-	return entries.entries[i].mark && !strcmp(entries.entries[i].mark, "end-0");
+	return mark && !strcmp(mark, what);
 }
 
 static void foresee_drops(void)
@@ -500,8 +461,8 @@ static void foresee_drops(void)
 	u64 i;
 	u32 n, id;
 
-	for (i = 0; i < entries.nr_entries; i++) {
-		mark = entries.entries[i].mark;
+	for (i = 0; i < recording.nr_events; i++) {
+		mark = log_mark(&recording, i);
 		if (!mark || sscanf(mark, "dropped-%u", &id) != 1)
 			continue;
 		drops = true;
@@ -514,36 +475,31 @@ static void foresee_drops(void)
 
 static void cut_all(void)
 {
-	u64 i, j, sites = 0, site = 0, window = 0, step, phase;
-	bool on = false;
+	struct cut cut = { .split = origin_sectors, .chance = &chance };
+	u64 i, first, sites = 0, site = 0, step, phase;
 
-	for (i = 0; i < entries.nr_entries && !is_begin(i); i++)
-		log_apply(entries.entries + i, image, total);
+	for (first = 0; first < recording.nr_events && !is_mark(first, "begin-0"); first++)
+		;
+	cut.event = first;
+	log_cut(&recording, &cut, image, total);
 	read_geometry(image + origin_sectors * SECTOR);
-	for (i = 0; i < entries.nr_entries && !is_end(i); i++) {
-		on |= is_begin(i);
-		sites += on && is_site(i);
-	}
+	for (i = first; i < recording.nr_events && !is_mark(i, "end-0"); i++)
+		sites += is_site(i);
 	step = opt.count ? max(1ull, (sites + opt.count - 1) / opt.count) : 1;
 	phase = rng_below(&chance, step);
-	for (i = 0; i < entries.nr_entries && !is_end(i); i++) {
-		const struct log_entry *e = entries.entries + i;
-
-		if (e->flags & LOG_MARK)
-			heed(e->mark);
-		if (e->flags & LOG_FLUSH) {
-			for (j = window; j < i; j++)
-				log_apply(entries.entries + j, flushed, total);
-			window = i;
-		}
-		if (!begun || !is_site(i) || site++ % step != phase)
+	cut.mode = opt.mode;
+	for (i = 0; i < recording.nr_events && !is_mark(i, "end-0"); i++) {
+		if (log_mark(&recording, i))
+			heed(log_mark(&recording, i));
+		if (i < first || !is_site(i) || site++ % step != phase)
 			continue;
 		cut_at = i;
-		make_image(window, i);
+		cut.event = i;
+		log_cut(&recording, &cut, image, total);
 		check_cut();
 	}
 	if (!made)
-		die("no place to cut in %llu entries", (unsigned long long)entries.nr_entries);
+		die("no place to cut in %llu events", (unsigned long long)recording.nr_events);
 	printf("mode %s, only %s: %u cuts of %llu possible, %u copies compared, "
 	       "%u times life went on\n", mode_names[opt.mode], kind_names[opt.only], made,
 	       (unsigned long long)sites, copies_checked, went_on);
@@ -607,7 +563,7 @@ int main(int argc, char **argv)
 	if (argc - optind != 5)
 		usage();
 	opt.mode = word_of(argv[0], mode_names, ARRAY_SIZE(mode_names));
-	log_open(&entries, argv[1]);
+	log_open(&recording, argv[1]);
 	history_load(&history, argv[2]);
 	opt.origin = argv[3];
 	opt.area = argv[4];
@@ -618,7 +574,6 @@ int main(int argc, char **argv)
 		die("%s has not the size of the origin", opt.origin);
 	area_sectors = device_sectors(area_fd);
 	total = origin_sectors + area_sectors;
-	flushed = xmalloc(total * SECTOR);
 	image = xbuffer(total * SECTOR);
 	memset(image, 0, total * SECTOR);
 	buf = xbuffer(MIB);

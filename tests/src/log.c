@@ -9,24 +9,72 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../recorder/recording.h"
 #include "log.h"
 
-#define MAGIC	0x6a736677736872ull
+static const struct record_disk *next_record(const u8 *map, u64 size, u64 *at, const char *path)
+{
+	const struct record_disk *d = (const void *)(map + *at);
 
-struct disk_super {
-	u64 magic, version, nr_entries;
-	u32 sectorsize;
-};
+	if (*at + sizeof(*d) > size || le64toh(d->magic) != RECORD_MAGIC ||
+	    le64toh(d->length) > size - *at - sizeof(*d))
+		die("%s: no whole recording: is the log device too small?", path);
+	*at += sizeof(*d) + (le64toh(d->length) + RECORD_UNIT - 1) / RECORD_UNIT * RECORD_UNIT;
+	return le32toh(d->kind) == RECORD_END ? NULL : d;
+}
 
-struct disk_entry {
-	u64 sector, nr_sectors, flags, data_len;
-};
+static void parse(struct log_entry *e, const struct record_disk *d)
+{
+	const void *data = d + 1;
+	u32 flags = le32toh(d->flags);
+
+	e->sector = le64toh(d->sector);
+	e->count = le64toh(d->count);
+	e->begin = le64toh(d->begin);
+	e->end = le64toh(d->end);
+	if (e->end == e->begin)
+		e->end = LOG_NEVER;
+	e->fua = flags & RECORD_FUA;
+	e->failed = flags & RECORD_FAILED;
+	switch (le32toh(d->kind)) {
+	case RECORD_WRITE:
+		e->kind = LOG_WRITE;
+		e->data = data;
+		break;
+	case RECORD_FLUSH:
+		e->kind = LOG_FLUSH;
+		break;
+	case RECORD_MARK:
+		e->kind = LOG_MARK;
+		e->mark = strndup(data, le64toh(d->length));
+		break;
+	default:
+		e->kind = LOG_CLEAR;
+	}
+}
+
+/* Whatever ended before a flush began is durable when the flush ends. */
+static void find_durable(struct log *log)
+{
+	u64 flushed = LOG_NEVER, i;
+
+	for (i = log->nr_events; i-- > 0;) {
+		struct log_entry *e = log->entries + log->events[i].entry;
+
+		if (e->failed)
+			continue;
+		if (e->kind == LOG_FLUSH && !log->events[i].end)
+			flushed = min(flushed, e->end);
+		if (log_is_write(e) && log->events[i].end)
+			e->durable = e->fua ? i : flushed;
+	}
+}
 
 void log_open(struct log *log, const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	const struct disk_super *super;
-	u64 size, unit, i, at;
+	const struct record_disk *d;
+	u64 size, at, i;
 	const u8 *map;
 
 	if (fd < 0)
@@ -37,73 +85,140 @@ void log_open(struct log *log, const char *path)
 	if (map == MAP_FAILED)
 		die("%s: %s", path, strerror(errno));
 	close(fd);
-	super = (const void *)map;
-	if (le64toh(super->magic) != MAGIC || le64toh(super->version) != 1)
-		die("%s: no log of writes", path);
-	unit = le32toh(super->sectorsize);
-	log->nr_entries = le64toh(super->nr_entries);
+	memset(log, 0, sizeof(*log));
+	for (at = 0; next_record(map, size, &at, path);)
+		log->nr_entries++;
 	log->entries = xmalloc(log->nr_entries * sizeof(*log->entries));
-	at = unit;
-	for (i = 0; i < log->nr_entries; i++) {
-		const struct disk_entry *d = (const void *)(map + at);
+	log->events = xmalloc(2 * log->nr_entries * sizeof(*log->events));
+	for (i = 0, at = 0; (d = next_record(map, size, &at, path)); i++) {
 		struct log_entry *e = log->entries + i;
-		u64 length;
 
-		if (at + unit > size)
-			die("%s: entry %llu is behind the end: the log is too small", path,
-			    (unsigned long long)i);
-		e->sector = le64toh(d->sector) * (unit / SECTOR);
-		e->count = le64toh(d->nr_sectors) * (unit / SECTOR);
-		e->flags = le64toh(d->flags);
-		at += unit;
-		if (e->flags & LOG_MARK)
-			e->mark = strndup((const char *)(d + 1), le64toh(d->data_len));
-		length = e->flags & (LOG_MARK | LOG_DISCARD) ? 0 : e->count * SECTOR;
-		if (at + length > size)
-			die("%s: entry %llu is behind the end: the log is too small", path,
-			    (unsigned long long)i);
-		e->data = map + at;
-		at += length;
+		parse(e, d);
+		e->durable = LOG_NEVER;
+		log->events[e->begin] = (struct log_event){ i, false };
+		log->nr_events = max(log->nr_events, e->begin + 1);
+		if (e->end == LOG_NEVER)
+			continue;
+		log->events[e->end] = (struct log_event){ i, true };
+		log->nr_events = max(log->nr_events, e->end + 1);
 	}
+	find_durable(log);
 }
 
-void log_apply_part(const struct log_entry *e, u8 *image, u64 image_sectors, u64 from,
-		    u64 to)
+/* Lay sectors @from to @to of @e's into @image, cut at its end. */
+static void apply_part(const struct log_entry *e, u8 *image, u64 sectors, u64 from, u64 to)
 {
 	u8 *where = image + (e->sector + from) * SECTOR;
 
-	if (!log_is_write(e) || e->sector >= image_sectors)
+	if (e->sector >= sectors)
 		return;
-	to = min(min(to, e->count), image_sectors - e->sector);
+	to = min(min(to, e->count), sectors - e->sector);
 	if (from >= to)
 		return;
-	if (e->flags & LOG_DISCARD)
+	if (e->kind == LOG_CLEAR)
 		memset(where, 0, (to - from) * SECTOR);
 	else
 		memcpy(where, e->data + from * SECTOR, (to - from) * SECTOR);
 }
 
-void log_apply(const struct log_entry *e, u8 *image, u64 image_sectors)
+static void apply(const struct log_entry *e, u8 *image, u64 sectors)
 {
-	log_apply_part(e, image, image_sectors, 0, e->count);
+	apply_part(e, image, sectors, 0, e->count);
 }
 
-void log_apply_torn(const struct log_entry *e, u8 *image, u64 image_sectors, struct rng *r)
+/* Some of its sectors, by chance. */
+static void apply_torn(const struct log_entry *e, u8 *image, u64 sectors, struct rng *r)
 {
 	u64 i, keep = rng_below(r, e->count);
 	u32 dice = rng_below(r, 3);
 
 	switch (dice) {
 	case 0:					/* only the head got there */
-		log_apply_part(e, image, image_sectors, 0, keep);
+		apply_part(e, image, sectors, 0, keep);
 		break;
 	case 1:					/* only the tail */
-		log_apply_part(e, image, image_sectors, keep, e->count);
+		apply_part(e, image, sectors, keep, e->count);
 		break;
 	default:
 		for (i = 0; i < e->count; i++) {
 			if (rng_chance(r, 50))
-				log_apply_part(e, image, image_sectors, i, i + 1);
+				apply_part(e, image, sectors, i, i + 1);
 		}
+	}
+}
+
+/* A write that the cut may have lost. */
+static void apply_loose(const struct log_entry *e, const struct cut *cut, u8 *image, u64 sectors)
+{
+	bool origin = e->sector < cut->split;
+	u64 dice;
+
+	switch (cut->mode) {
+	case CUT_LOSE_ALL:
+		return;
+	case CUT_KEEP_ORIGIN:
+		if (!origin)
+			return;
+		break;
+	case CUT_KEEP_AREA:
+		if (origin)
+			return;
+		break;
+	case CUT_LOSE:
+		dice = rng_below(cut->chance, 100);
+		if (dice < 40)
+			return;
+		if (dice >= 60)
+			break;
+		apply_torn(e, image, sectors, cut->chance);
+		return;
+	case CUT_TEAR:
+		if (e->begin != cut->event)
+			break;
+		apply_torn(e, image, sectors, cut->chance);
+		return;
+	case CUT_NOTHING_LOST:
+		break;
+	}
+	apply(e, image, sectors);
+}
+
+/* Has it reached stable media when event @event is over? */
+static bool is_durable(const struct log_entry *e, u64 event)
+{
+	return e->durable != LOG_NEVER && e->durable <= event;
+}
+
+void log_cut(struct log *log, const struct cut *cut, u8 *image, u64 sectors)
+{
+	const struct log_entry *e;
+	u64 i;
+
+	if (!log->base)
+		log->base = xmalloc(sectors * SECTOR);
+	if (log->base_next && log->entries[log->base_next - 1].begin > cut->event) {
+		memset(log->base, 0, sectors * SECTOR);
+		log->base_next = 0;
+	}
+	for (; log->base_next < log->nr_entries; log->base_next++) {
+		e = log->entries + log->base_next;
+		if (log_is_write(e) && !is_durable(e, cut->event))
+			break;
+		if (e->begin > cut->event)
+			break;
+		if (log_is_write(e))
+			apply(e, log->base, sectors);
+	}
+	memcpy(image, log->base, sectors * SECTOR);
+	for (i = log->base_next; i < log->nr_entries; i++) {
+		e = log->entries + i;
+		if (e->begin > cut->event)
+			break;
+		if (!log_is_write(e))
+			continue;
+		if (is_durable(e, cut->event))
+			apply(e, image, sectors);
+		else
+			apply_loose(e, cut, image, sectors);
 	}
 }

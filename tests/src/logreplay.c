@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Shows and replays a log of dm-log-writes.  A power cut after entry N leaves
- * what --to N replays; with --lose also without a choice of the plain writes
- * behind the last flush, with --tear M only some sectors of entry M.
+ * Shows and replays a log of dm-recorder.  A power cut after event N may leave what
+ * --to N replays; with --lose also without a choice of what was not flushed.
  */
 #include <getopt.h>
 #include <fcntl.h>
@@ -15,10 +14,10 @@
 
 static const char usage_text[] =
 	"usage: logreplay list LOG\n"
-	"       logreplay cuts LOG [--from N]    the numbers to give to --to: each flush\n"
-	"                                        and FUA write, with the marks behind it\n"
+	"       logreplay cuts LOG [--from N]    the numbers to give to --to: the end of\n"
+	"                                        each flush and FUA write, with the marks\n"
+	"                                        behind it\n"
 	"       logreplay replay LOG DEV [--to N] [--lose SEED | --lose all]\n"
-	"                        [--tear N [--seed N]]\n"
 	"--from and --to also take a mark, DEV is overwritten whole.\n";
 
 static void usage(void)
@@ -29,17 +28,19 @@ static void usage(void)
 
 static void list(const struct log *log)
 {
-	const struct log_entry *e;
+	static const char *const kinds[] = { "write", "clear", "flush", "mark" };
 	u64 i;
 
-	for (i = 0; i < log->nr_entries; i++) {
-		e = log->entries + i;
-		printf("%llu %llu+%llu%s%s%s%s%s%s\n", (unsigned long long)i,
-		       (unsigned long long)e->sector, (unsigned long long)e->count,
-		       e->flags & LOG_FLUSH ? " flush" : "", e->flags & LOG_FUA ? " fua" : "",
-		       e->flags & LOG_DISCARD ? " discard" : "",
-		       e->flags & LOG_METADATA ? " metadata" : "",
-		       e->flags & LOG_MARK ? " mark " : "", e->mark ?: "");
+	for (i = 0; i < log->nr_events; i++) {
+		const struct log_entry *e = log->entries + log->events[i].entry;
+
+		printf("%llu ", (unsigned long long)i);
+		if (e->mark)
+			printf("mark %s\n", e->mark);
+		else
+			printf("%s %s%s %llu+%llu\n", log->events[i].end ? "end" : "begin",
+			       e->fua ? "fua-" : "", kinds[e->kind],
+			       (unsigned long long)e->sector, (unsigned long long)e->count);
 	}
 }
 
@@ -49,8 +50,8 @@ static u64 position(const struct log *log, const char *text)
 
 	if (*text >= '0' && *text <= '9')
 		return xnumber(text);
-	for (i = 0; i < log->nr_entries; i++) {
-		if (log->entries[i].mark && !strcmp(log->entries[i].mark, text))
+	for (i = 0; i < log->nr_events; i++) {
+		if (log_mark(log, i) && !strcmp(log_mark(log, i), text))
 			return i;
 	}
 	die("no mark %s in the log", text);
@@ -61,14 +62,12 @@ static void cuts(const struct log *log, u64 from)
 	u64 i, last = 0;
 	bool due = false;
 
-	for (i = from; i < log->nr_entries; i++) {
-		const struct log_entry *e = log->entries + i;
-
-		if (due && !e->mark) {
+	for (i = from; i < log->nr_events; i++) {
+		if (due && !log_mark(log, i)) {
 			printf("%llu\n", (unsigned long long)last);
 			due = false;
 		}
-		if (e->flags & (LOG_FLUSH | LOG_FUA))
+		if (log_is_barrier(log, i))
 			due = true;
 		last = i;
 	}
@@ -76,36 +75,13 @@ static void cuts(const struct log *log, u64 from)
 		printf("%llu\n", (unsigned long long)last);
 }
 
-struct replay {
-	u64 to, tear;
-	bool lose, lose_all;
-	u64 seed;
-};
-
-static void replay(const struct log *log, const char *device, const struct replay *what)
+static void replay(struct log *log, const char *device, const struct cut *cut)
 {
 	int fd = open_device(device, O_RDWR), rc;
-	u64 sectors = device_sectors(fd), i, flushed = 0;
+	u64 sectors = device_sectors(fd);
 	u8 *image = xbuffer(sectors * SECTOR);
-	struct rng r;
 
-	memset(image, 0, sectors * SECTOR);
-	rng_seed(&r, what->seed);
-	for (i = 0; i <= what->to && i < log->nr_entries; i++) {
-		if (log->entries[i].flags & LOG_FLUSH)
-			flushed = i;
-	}
-	for (i = 0; i <= what->to && i < log->nr_entries; i++) {
-		const struct log_entry *e = log->entries + i;
-
-		if (i == what->tear)
-			log_apply_torn(e, image, sectors, &r);
-		else if (what->lose && i >= flushed && !(e->flags & LOG_FUA) &&
-			 (what->lose_all || rng_chance(&r, 50)))
-			continue;
-		else
-			log_apply(e, image, sectors);
-	}
+	log_cut(log, cut, image, sectors);
 	rc = write_sectors(fd, image, 0, sectors);
 	if (rc)
 		die("%s: %s", device, strerror(-rc));
@@ -117,15 +93,14 @@ static const struct option long_options[] = {
 	{ "from", 1, NULL, 'f' },
 	{ "to", 1, NULL, 't' },
 	{ "lose", 1, NULL, 'l' },
-	{ "tear", 1, NULL, 'r' },
-	{ "seed", 1, NULL, 's' },
 	{ NULL, 0, NULL, 0 },
 };
 
 int main(int argc, char **argv)
 {
-	struct replay what = { .to = -1ull, .tear = -1ull, .seed = 1 };
-	const char *from = NULL, *to = NULL, *tear = NULL;
+	const char *from = NULL, *to = NULL;
+	struct rng chance;
+	struct cut cut = { .mode = CUT_NOTHING_LOST, .chance = &chance };
 	struct log log;
 	int c;
 
@@ -137,18 +112,10 @@ int main(int argc, char **argv)
 		case 't':
 			to = optarg;
 			break;
-		case 'r':
-			tear = optarg;
-			break;
-		case 's':
-			what.seed = xnumber(optarg);
-			break;
 		case 'l':
-			what.lose = true;
-			if (!strcmp(optarg, "all"))
-				what.lose_all = true;
-			else
-				what.seed = xnumber(optarg);
+			cut.mode = strcmp(optarg, "all") ? CUT_LOSE : CUT_LOSE_ALL;
+			if (cut.mode == CUT_LOSE)
+				rng_seed(&chance, xnumber(optarg));
 			break;
 		default:
 			usage();
@@ -159,16 +126,13 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		usage();
 	log_open(&log, argv[1]);
-	if (to)
-		what.to = position(&log, to);
-	if (tear)
-		what.tear = position(&log, tear);
+	cut.event = to ? position(&log, to) : log.nr_events;
 	if (!strcmp(argv[0], "list") && argc == 2)
 		list(&log);
 	else if (!strcmp(argv[0], "cuts") && argc == 2)
 		cuts(&log, from ? position(&log, from) : 0);
 	else if (!strcmp(argv[0], "replay") && argc == 3)
-		replay(&log, argv[2], &what);
+		replay(&log, argv[2], &cut);
 	else
 		usage();
 	return 0;

@@ -7,7 +7,7 @@
 struct oracle_spec {
 	const char *origin, *area;	/* devices, not active */
 	const char *history;		/* file to leave the history in, or NULL */
-	const char *log;		/* dm-log-writes node to mark, or NULL */
+	const char *log;		/* dm-recorder node to mark, or NULL */
 	u64 seed;
 	u32 ops;			/* operations on the origin */
 	u32 copies;			/* at most */

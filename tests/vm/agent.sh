@@ -21,9 +21,7 @@ out=/run/out
 work=/run/agent
 export KERNEL=$1 TOP=$PWD
 shift
-for DMS_KO in "$out"/*.ko; do
-	export DMS_KO
-done
+export DMS_KO=$out/dm-shadow.ko
 
 # What the kernel says when something is wrong
 splat='WARNING:|BUG:|Oops|KASAN|UBSAN|ODEBUG|kernel BUG|refcount_t:'
