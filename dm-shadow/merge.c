@@ -646,9 +646,13 @@ static int finish_unrecorded(struct dms_merge *m)
 		return r;
 	mutex_lock(&v->back_mutex);
 	v->super.flags |= DMS_SUPER_MERGED;
-	if (dms_super_write(v))
-		DMERR("%s: can't record that all is home: done again when next active",
+	if (dms_super_write(v)) {
+		DMERR("%s: can't record that all is home: do not use this diff area again",
 		      v->name);
+		/* Perhaps it comes back: dms_mark_lost() goes on trying both marks. */
+		v->super.flags &= ~DMS_SUPER_LOST;
+		dms_background_wake(v);
+	}
 	mutex_unlock(&v->back_mutex);
 	WRITE_ONCE(v->merge_shadow, 0);
 	return 1;
