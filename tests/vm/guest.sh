@@ -6,6 +6,7 @@
 #	conf	shell assignments by boot (see there)
 #	cmd	the command, a bash script
 #	output	what it prints
+#	up	is there once the guest has got so far, modules not yet loaded
 #	status	its exit status: written once, last; without it the run failed
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root LC_ALL=C.UTF-8 TERM=dumb
@@ -28,6 +29,7 @@ broken()
 	leave 125
 }
 
+: >$out/up
 mkdir -p /dev/pts /dev/shm /run/lock /run/udev /run/tmp
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
