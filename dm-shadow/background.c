@@ -195,7 +195,7 @@ static int join_trees(struct dms_volume *v, u32 first)
 				DMWARN("%s: space of an old index tree is not given back", v->name);
 		r = dms_commit(v, replace_trees(v, first, old->nr - first, &joined),
 			       v->journal_tail, 0, NULL);
-	} else if (r == -EAGAIN) {
+	} else if (r == -EAGAIN || r == -ENOMEM) {
 		WRITE_ONCE(v->reclaim, true);
 	} else if (r == -EUCLEAN || r == -EIO) {
 		/* These stay as they are; newer ones are joined without them. */

@@ -129,9 +129,8 @@ static int fill(struct dms_cache *c, struct frame *f, struct dms_pointer p, u16 
 	int r;
 
 	if (!f->data) {
-		f->data = (void *)__get_free_page(GFP_NOIO | __GFP_NOWARN);
-		if (!f->data)
-			return -ENOMEM;
+		/* What can't be looked up is lost for the copies. */
+		f->data = (void *)__get_free_page(GFP_NOIO | __GFP_NOFAIL);
 		atomic_inc(&c->pages);
 	}
 	if (p.block >= v->super.area_blocks)
@@ -328,9 +327,7 @@ static const void *stream_get(struct dms_source *source, struct dms_pointer p, u
 		}
 	}
 	st->window[w].used = ++st->used;
-	copy = (void *)__get_free_page(GFP_NOIO);
-	if (!copy)
-		return ERR_PTR(-ENOMEM);
+	copy = (void *)__get_free_page(GFP_NOIO | __GFP_NOFAIL);
 	memcpy(copy, window_data(st, w) + (p.block - st->window[w].first) * DMS_BLOCK_SIZE,
 	       DMS_BLOCK_SIZE);
 	r = dms_block_check(copy, p.block, type, v->super.uuid, &p.crc, NULL);

@@ -20,6 +20,12 @@
  */
 #include "volume.h"
 
+/*
+ * A checkpoint that is half written can't be begun again, and one that fails costs
+ * all copies: it waits for memory instead.
+ */
+#define GFP_PATIENT	(GFP_NOIO | __GFP_NOFAIL)
+
 /* --- space for metadata that is not a tree --- */
 
 static u32 blocks_to_chunks(const struct dms_volume *v, u32 blocks)
@@ -33,9 +39,9 @@ void dms_blocks_exit(struct dms_blocks *b)
 	*b = (struct dms_blocks){};
 }
 
-int dms_blocks_init(struct dms_blocks *b, u32 nr)
+int dms_blocks_init(struct dms_blocks *b, u32 nr, gfp_t gfp)
 {
-	b->block = kvcalloc(max(nr, 1U), sizeof(*b->block), GFP_KERNEL);
+	b->block = kvcalloc(max(nr, 1U), sizeof(*b->block), gfp);
 	b->nr = b->block ? nr : 0;
 	return b->block ? 0 : -ENOMEM;
 }
@@ -57,8 +63,7 @@ static int blocks_take(struct dms_volume *v, struct dms_blocks *ret, u32 nr)
 	u32 i = 0, got, k;
 	u64 first;
 
-	if (dms_blocks_init(ret, nr))
-		return -ENOMEM;
+	dms_blocks_init(ret, nr, GFP_PATIENT);
 	while (i < nr) {
 		got = dms_alloc_take(v->alloc, blocks_to_chunks(v, nr - i), 0, &first);
 		if (!got) {
@@ -111,16 +116,17 @@ static void free_gone_trees(struct dms_volume *v, struct list_head *gone)
 	if (list_empty(gone))
 		return;
 	source = dms_stream_create(v);
+	if (!source)
+		return;			/* by the next checkpoint */
 	list_for_each_entry_safe(g, n, gone, list) {
 		list_del(&g->list);
 		/* A damaged one leaks its space until the area is repaired. */
-		if (!source || dms_tree_free(v, source, &g->tree))
+		if (dms_tree_free(v, source, &g->tree))
 			DMWARN("%s: space of a deleted copy's exempt runs is not given back",
 			       v->name);
 		kfree(g);
 	}
-	if (source)
-		dms_stream_destroy(source);
+	dms_stream_destroy(source);
 }
 
 /* --- the root --- */
@@ -133,7 +139,7 @@ int dms_super_write(struct dms_volume *v)
 
 	if (v->is_volatile)
 		return 0;
-	block = (void *)__get_free_page(GFP_NOIO | __GFP_NOFAIL);
+	block = (void *)__get_free_page(GFP_PATIENT);
 	v->super.sequence = ++v->checkpoint_seq;
 	v->super.generation = v->generation;
 	addr = v->checkpoint_seq & 1 ? DMS_SUPER_B_BLOCK : DMS_SUPER_A_BLOCK;
@@ -145,26 +151,23 @@ int dms_super_write(struct dms_volume *v)
 
 static int write_shadows(struct dms_volume *v)
 {
-	struct dms_disk_shadow_ref *refs = NULL;
+	struct dms_disk_shadow_ref *refs;
 	struct dms_shadow_info *info;
 	struct dms_copies *c;
 	struct dms_blocks place = {};
-	void *buf = NULL;
+	void *buf;
 	u32 nr, i;
-	int r = -ENOMEM, idx;
+	int r, idx;
 
-	info = kmalloc(sizeof(*info), GFP_NOIO);
-	if (!info)
-		return -ENOMEM;
+	info = kmalloc(sizeof(*info), GFP_PATIENT);
 	/* Cleared first: who changes something from here on sets it again. */
 	WRITE_ONCE(v->shadows_dirty, false);
 	idx = srcu_read_lock(&v->srcu);
 	c = srcu_dereference(v->copies, &v->srcu);
 	nr = c->nr;
-	refs = __vmalloc(array_size(max(nr, 1U), sizeof(*refs)), GFP_NOIO | __GFP_ZERO);
-	buf = __vmalloc(array_size(max(nr, 1U), DMS_BLOCK_SIZE), GFP_NOIO | __GFP_ZERO);
-	if (refs && buf)
-		r = blocks_take(v, &place, nr);
+	refs = __vmalloc(array_size(max(nr, 1U), sizeof(*refs)), GFP_PATIENT | __GFP_ZERO);
+	buf = __vmalloc(array_size(max(nr, 1U), DMS_BLOCK_SIZE), GFP_PATIENT | __GFP_ZERO);
+	r = blocks_take(v, &place, nr);
 	for (i = 0; !r && i < nr; i++) {
 		struct dms_header h = {
 			.block = place.block[i], .generation = v->generation,
@@ -206,12 +209,10 @@ static int write_shadows(struct dms_volume *v)
 
 static int write_bitmap(struct dms_volume *v)
 {
-	void *block = (void *)__get_free_page(GFP_NOIO);
+	void *block = (void *)__get_free_page(GFP_PATIENT);
 	s64 pair = 0;
 	int r = 0;
 
-	if (!block)
-		return -ENOMEM;
 	for (pair = dms_alloc_dirty(v->alloc, 0); !r && pair >= 0;
 	     pair = dms_alloc_dirty(v->alloc, pair + 1)) {
 		struct dms_header h = {
@@ -262,9 +263,7 @@ static void *root_blob(struct dms_volume *v, const struct dms_trees *trees, u64 
 	u8 *blob, *p;
 
 	*size = root_size(v, trees);
-	blob = __vmalloc(*size, GFP_NOIO | __GFP_ZERO);
-	if (!blob)
-		return NULL;
+	blob = __vmalloc(*size, GFP_PATIENT | __GFP_ZERO);
 	p = blob;
 	dms_root_pack((void *)p, &root);
 	p += sizeof(struct dms_disk_root);
@@ -292,27 +291,25 @@ static int write_root(struct dms_volume *v, const struct dms_trees *trees, u64 r
 	struct dms_pointer next = {};
 	size_t size;
 	u8 *blob, *buf;
-	int r = -ENOMEM;
 	u32 i;
+	int r;
 
 	blob = root_blob(v, trees, replay_from, &size);
-	buf = __vmalloc(array_size(place->nr, DMS_BLOCK_SIZE), GFP_NOIO | __GFP_ZERO);
-	if (blob && buf) {
-		for (i = place->nr; i-- > 0;) {
-			size_t done = (size_t)i * DMS_ROOT_PART_SIZE;
-			struct dms_header h = {
-				.block = place->block[i], .generation = v->generation,
-				.sequence = v->checkpoint_seq + 1, .type = DMS_BLOCK_ROOT,
-				.count = min_t(size_t, size - done, DMS_ROOT_PART_SIZE),
-			};
-			u8 *p = buf + (size_t)i * DMS_BLOCK_SIZE;
+	buf = __vmalloc(array_size(place->nr, DMS_BLOCK_SIZE), GFP_PATIENT | __GFP_ZERO);
+	for (i = place->nr; i-- > 0;) {
+		size_t done = (size_t)i * DMS_ROOT_PART_SIZE;
+		struct dms_header h = {
+			.block = place->block[i], .generation = v->generation,
+			.sequence = v->checkpoint_seq + 1, .type = DMS_BLOCK_ROOT,
+			.count = min_t(size_t, size - done, DMS_ROOT_PART_SIZE),
+		};
+		u8 *p = buf + (size_t)i * DMS_BLOCK_SIZE;
 
-			memcpy(p + DMS_BLOCK_SIZE - DMS_ROOT_PART_SIZE, blob + done, h.count);
-			next.crc = dms_root_seal(p, &h, &next, v->super.uuid);
-			next.block = h.block;
-		}
-		r = blocks_write(v, place, buf);
+		memcpy(p + DMS_BLOCK_SIZE - DMS_ROOT_PART_SIZE, blob + done, h.count);
+		next.crc = dms_root_seal(p, &h, &next, v->super.uuid);
+		next.block = h.block;
 	}
+	r = blocks_write(v, place, buf);
 	if (!r) {
 		v->super.root = next;
 		v->super.root_blocks = place->nr;
@@ -434,6 +431,8 @@ static int write_table(struct dms_volume *v, struct dms_table *t, struct dms_tre
 		r = dms_sink_flush(sink);
 	if (!r)
 		dms_sink_publish(sink);
+	else if (sink)
+		r = dms_sink_error(sink, r);
 	dms_builder_destroy(b);
 	dms_sink_destroy(sink);
 	return r;
@@ -451,6 +450,10 @@ int dms_checkpoint_table(struct dms_volume *v, struct dms_table *t, u64 replay_f
 			r = -EMFILE;
 		else
 			r = write_table(v, t, &new->tree[new->nr]);
+		while (r == -ENOMEM) {		/* as GFP_PATIENT */
+			schedule_timeout_uninterruptible(HZ / 20);
+			r = write_table(v, t, &new->tree[new->nr]);
+		}
 		if (r) {
 			kfree(new);
 			dms_volume_fail(v, DMS_MODE_RO, "can't write the index", r);

@@ -98,7 +98,7 @@ static void *read_root(struct dms_volume *v, size_t *size, char **error)
 	*error = "Out of memory";
 	block = (void *)__get_free_page(GFP_KERNEL);
 	blob = vzalloc(array_size(s->root_blocks, DMS_ROOT_PART_SIZE));
-	r = block && blob ? dms_blocks_init(&v->root_place, s->root_blocks) : -ENOMEM;
+	r = block && blob ? dms_blocks_init(&v->root_place, s->root_blocks, GFP_KERNEL) : -ENOMEM;
 	*size = 0;
 	for (i = 0; !r && i < s->root_blocks; i++) {
 		*error = "Root of the diff area is damaged";
@@ -175,7 +175,7 @@ static int read_shadows(struct dms_volume *v, const struct dms_disk_shadow_ref *
 		return -ENOMEM;
 	memcpy(v->refs, refs, nr * sizeof(*refs));
 	v->nr_refs = nr;
-	r = dms_blocks_init(&v->shadows_place, nr);
+	r = dms_blocks_init(&v->shadows_place, nr, GFP_KERNEL);
 	for (i = 0; !r && i < nr; i++)
 		v->shadows_place.block[i] = le64_to_cpu(refs[i].block);
 	return r;

@@ -487,6 +487,7 @@ int dms_exempt_run(struct dms_volume *v, u32 id, u64 chunk, u64 count)
 
 		r = dms_builder_add(l->builder, &e, NULL);
 		if (r) {
+			r = dms_sink_error(l->sink, r);
 			dms_exempt_abort(v);	/* it holds space */
 			return r;
 		}
@@ -500,19 +501,18 @@ int dms_exempt_run(struct dms_volume *v, u32 id, u64 chunk, u64 count)
  * Exempt chunks that no older copy needs, by the bitmap @before the creation
  * (NULL: all), need no saving from now on.
  */
-static int set_exempt_bits(struct dms_volume *v, const struct dms_tree *tree,
-			   struct dms_bits *saved, const struct dms_bits *before)
+static void set_exempt_bits(struct dms_volume *v, const struct dms_tree *tree,
+			    struct dms_bits *saved, const struct dms_bits *before)
 {
 	struct dms_source *source = dms_stream_create(v);
 	struct dms_exception e;
 	struct dms_cursor c;
 	const __le32 *csums;
-	int r;
 
 	if (!source)
-		return -ENOMEM;
+		return;
 	dms_cursor_init(&c, source, tree, 0);
-	while ((r = dms_cursor_next(&c, &e, &csums)) > 0) {
+	while (dms_cursor_next(&c, &e, &csums) > 0) {
 		u64 chunk, end = e.chunk + e.length;
 
 		if (!before) {
@@ -526,18 +526,18 @@ static int set_exempt_bits(struct dms_volume *v, const struct dms_tree *tree,
 	}
 	dms_cursor_exit(&c);
 	dms_stream_destroy(source);
-	return r;
 }
 
 /*
  * Set the saved bits of what is exempt.  A creation meanwhile makes the bitmap
- * the one before its own, where these bits are just as true.
+ * the one before its own, where these bits are just as true.  On failure some stay
+ * clear, and need() in cow.c looks.
  */
-static int exempt_bits(struct dms_volume *v, u32 id, const struct dms_tree *tree)
+static void exempt_bits(struct dms_volume *v, u32 id, const struct dms_tree *tree)
 {
 	struct dms_bits *saved, *before;
 	bool all;
-	int r = 0, idx;
+	int idx;
 
 	/* Reads of these chunks on their way to the origin end first (I3). */
 	synchronize_srcu(&v->srcu);
@@ -550,9 +550,8 @@ static int exempt_bits(struct dms_volume *v, u32 id, const struct dms_tree *tree
 		before = NULL;
 	spin_unlock(&v->info_lock);
 	if (before)
-		r = set_exempt_bits(v, tree, saved, all ? NULL : before);
+		set_exempt_bits(v, tree, saved, all ? NULL : before);
 	srcu_read_unlock(&v->srcu, idx);
-	return r;
 }
 
 int dms_exempt_end(struct dms_volume *v, u32 id)
@@ -572,8 +571,10 @@ int dms_exempt_end(struct dms_volume *v, u32 id)
 	r = dms_builder_finish(l->builder, &info->exempt);
 	if (!r)
 		r = dms_sink_flush(l->sink);
-	if (r)
+	if (r) {
+		r = dms_sink_error(l->sink, r);
 		goto out;
+	}
 	info->flags |= DMS_SHADOW_EXEMPT;
 	info->exempt_chunks = l->chunks;
 	dms_sink_publish(l->sink);
@@ -596,7 +597,7 @@ int dms_exempt_end(struct dms_volume *v, u32 id)
 	if (r)
 		dms_tree_gone(v, &info->exempt);
 	else
-		r = exempt_bits(v, id, &info->exempt);
+		exempt_bits(v, id, &info->exempt);
 out:
 	kfree(info);
 	dms_exempt_abort(v);

@@ -503,7 +503,7 @@ int dms_super_write(struct dms_volume *v);
 u64 dms_checkpoint_need(struct dms_volume *v, u32 more);
 /* How many area chunks may be in use, so that it finds them. */
 u64 dms_space_ceiling(struct dms_volume *v, u32 more);
-int dms_blocks_init(struct dms_blocks *b, u32 nr);
+int dms_blocks_init(struct dms_blocks *b, u32 nr, gfp_t gfp);
 void dms_blocks_exit(struct dms_blocks *b);
 
 /* --- sink.c --- */
