@@ -23,6 +23,41 @@ static int control(void)
 	return fd;
 }
 
+unsigned int dm_fail_nth;
+bool dm_failed;
+
+/*
+ * Let allocation @n of what follows in this thread fail; 0: none.  Returns what is
+ * left of the count before: 0 if it has failed.
+ */
+static unsigned int fail_nth(unsigned int n)
+{
+	static int fd = -1;
+	char text[20] = "", set[20];
+
+	if (fd < 0)
+		fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	snprintf(set, sizeof(set), "%u", n);
+	if (fd < 0 || pread(fd, text, sizeof(text) - 1, 0) <= 0 ||
+	    pwrite(fd, set, strlen(set), 0) < 0)
+		die("fail-nth: %s", strerror(errno));
+	return atoi(text);
+}
+
+static int faulty_ioctl(unsigned long command, void *data)
+{
+	/* A new node without a table is no business of a target's. */
+	bool faulty = dm_fail_nth && command != DM_DEV_CREATE;
+	int fd = control(), rc;
+
+	if (faulty)
+		fail_nth(dm_fail_nth);
+	rc = ioctl(fd, command, data) ? -errno : 0;
+	if (faulty && !fail_nth(0))
+		dm_failed = true;
+	return rc;
+}
+
 /*
  * Run @command on @name with @size bytes behind the header, in a buffer of at
  * least @room bytes behind it for the answer.  *@ret, if given, is the whole
@@ -47,7 +82,7 @@ again:
 		memcpy(io + 1, data, size);
 	if (command == DM_TABLE_LOAD)
 		io->target_count = 1;
-	rc = ioctl(control(), command, io) ? -errno : 0;
+	rc = faulty_ioctl(command, io);
 	/* Nothing that we ask has been done twice by asking again. */
 	if (!rc && ret && io->flags & DM_BUFFER_FULL_FLAG && room < 16 * MIB) {
 		room = max(room, 64 << 10) * 4;

@@ -9,6 +9,13 @@
 
 #include "util.h"
 
+/*
+ * If not 0: in each ioctl the allocation of that number fails, if there are so many
+ * (CONFIG_FAULT_INJECTION); dm_failed is set then.
+ */
+extern unsigned int dm_fail_nth;
+extern bool dm_failed;
+
 struct dm_node {
 	char name[64];			/* empty: there is none */
 	char path[32];
