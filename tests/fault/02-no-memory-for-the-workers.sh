@@ -16,7 +16,6 @@ for d in "$origin" "$area"; do
 done
 dm_create small "0 8192 linear $origin 0"
 origin=/dev/mapper/small
-format_area "$area" "$origin" --chunk-size 4K --journal-size 512K
 # What fails on purpose need not be told on the console; it is counted.
 echo 1 >/proc/sys/kernel/printk
 stop()
@@ -46,11 +45,14 @@ while sleep 0.3; do
 	mark_workers 1
 done &
 marker=$!
-stomp run "$origin" "$area" --seed "$SEED" --ops "$(count 800 20000)" --copies 6 --pace 8 \
-	--max-write 128K --writers 2 --readers 1
+for ((i = 0; i < $(count 3 30); i++)); do
+	format_area "$area" "$origin" --chunk-size 4K --journal-size 512K
+	stomp run "$origin" "$area" --seed $((SEED + i)) --ops "$(count 500 3000)" --copies 6 \
+		--pace 8 --max-write 128K --writers 2 --readers 1 --without discard
+done
 stop
 kill $marker
 mark_workers 0
 failed=$(dmesg | grep -c 'FAULT_INJECTION: forcing a failure')
-echo "$failed allocations failed"
+echo "figure: allocations made to fail $failed"
 [ "$failed" -gt 20 ] || fail "hardly an allocation failed"

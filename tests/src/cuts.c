@@ -34,7 +34,7 @@
 
 static const char usage_text[] =
 	"usage: cuts MODE LOG HISTORY ORIGIN AREA [--count N] [--seed N] [--only KIND]\n"
-	"            [--at EVENT] [--go-on PERCENT]\n"
+	"            [--at EVENT] [--go-on PERCENT] [--check PERCENT]\n"
 	"ORIGIN and AREA are scratch devices, as large as the slices were.  MODE:\n"
 	"  boundary   at the end of each flush and FUA write, nothing lost\n"
 	"  lose       anywhere, some of what is not flushed lost or torn\n"
@@ -44,7 +44,8 @@ static const char usage_text[] =
 	"  torn       when a write has just begun, that one torn\n"
 	"--only: cut only at writes to origin, super, journal, bitmap or rest (of the area)\n"
 	"--count: so many, spread evenly; --at: this one\n"
-	"--go-on: after so many percent of them write, create, check again (default 20)\n";
+	"--go-on: after so many percent of them write, create, compare again (default 20)\n"
+	"--check: before and after so many percent run shadowctl check (default 20)\n";
 
 /* As enum cut_mode. */
 static const char *const mode_names[] = {
@@ -60,9 +61,9 @@ static struct {
 	enum cut_mode mode;
 	enum kind only;
 	u64 count, seed, at;
-	u32 go_on;
+	u32 go_on, check;
 	const char *origin, *area;
-} opt = { .only = ANY, .seed = 1, .at = -1ull, .go_on = 20 };
+} opt = { .only = ANY, .seed = 1, .at = -1ull, .go_on = 20, .check = 20 };
 
 static struct log recording;
 static struct history history;
@@ -358,8 +359,24 @@ static void life_goes_on(void)
 	went_on++;
 }
 
+/* What is offline now is found to be sound by shadowctl, too. */
+static void check_offline(const char *when)
+{
+	char command[300];
+	int status;
+
+	snprintf(command, sizeof(command), "shadowctl check --data %s >check.log 2>&1", opt.area);
+	status = system(command);
+	if (!status)
+		return;
+	status = system("cat check.log");
+	die("cut after event %llu (mode %s seed %llu): shadowctl check complains %s",
+	    (unsigned long long)cut_at, mode_names[opt.mode], (unsigned long long)opt.seed, when);
+}
+
 static void check_cut(void)
 {
+	bool check = rng_chance(&chance, opt.check);
 	char *word;
 	int rc;
 
@@ -368,6 +385,8 @@ static void check_cut(void)
 		rc = write_sectors(area_fd, image + origin_sectors * SECTOR, 0, area_sectors);
 	if (rc)
 		die("scratch devices: %s", strerror(-rc));
+	if (check)
+		check_offline("before the activation");
 	rc = activate();
 	if (rc)
 		die("cut after event %llu (mode %s seed %llu): activation: %s",
@@ -385,6 +404,8 @@ static void check_cut(void)
 	if (rc)
 		die("cut after event %llu: deactivation: %s", (unsigned long long)cut_at,
 		    strerror(-rc));
+	if (check)
+		check_offline("after the deactivation");
 	made++;
 }
 
@@ -503,6 +524,8 @@ static void cut_all(void)
 	printf("mode %s, only %s: %u cuts of %llu possible, %u copies compared, "
 	       "%u times life went on\n", mode_names[opt.mode], kind_names[opt.only], made,
 	       (unsigned long long)sites, copies_checked, went_on);
+	printf("figure: power cuts %u\n", made);
+	printf("figure: copies compared after a power cut %u\n", copies_checked);
 }
 
 /* --- the command line ------------------------------------------------------- */
@@ -513,6 +536,7 @@ static const struct option long_options[] = {
 	{ "only", 1, NULL, 'o' },
 	{ "at", 1, NULL, 'a' },
 	{ "go-on", 1, NULL, 'g' },
+	{ "check", 1, NULL, 'c' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -554,6 +578,9 @@ int main(int argc, char **argv)
 			break;
 		case 'g':
 			opt.go_on = xnumber(optarg);
+			break;
+		case 'c':
+			opt.check = xnumber(optarg);
 			break;
 		default:
 			usage();

@@ -465,6 +465,6 @@ int main(int argc, char **argv)
 	keep(&clean);
 	try_activation("activation", &clean);
 	try_activation("recovery", &crashed);
-	printf("%u allocations failed\n", sites);
+	printf("figure: allocations made to fail %u\n", sites);
 	return 0;
 }
