@@ -16,7 +16,7 @@ vm="$build debian-archive-keyring qemu-system-x86 busybox-static cpio xz-utils
 	dmsetup udev fuse3 ntfs-3g fio thin-provisioning-tools e2fsprogs
 	util-linux procps python3-minimal libaio-dev samba smbclient"
 check="$vm bison flex patchelf git sparse shellcheck cppcheck clang
-	libclang-rt-14-dev systemd jq"
+	libclang-rt-14-dev systemd jq spin"
 }
 
 want=
