@@ -25,7 +25,7 @@ search()
 
 	shift 2
 	rm -f ./*.trail
-	spin -a "$@" "$here/$model.pml" >out 2>&1
+	spin -a "$@" "$here/$model.pml" >out 2>&1 || { cat out; exit 1; }
 	# Exhaustive: each state is stored whole.  A state in which nothing can
 	# go on is none of the errors looked for: supplies are limited.
 	gcc "$optimize" -w -DSAFETY -DNOREDUCE -DMEMLIM=2000 -o pan pan.c
@@ -47,7 +47,8 @@ holds()
 	skipped "$*" && return
 	search -O2 "$@"
 	states=$(sed -n 's/^ *\([0-9]*\) states, stored.*/\1/p' out)
-	if grep -q 'errors: 0$' out && ! grep -qiE 'not completed|max search depth too|out of memory' out; then
+	if grep -q 'errors: 0$' out &&
+	   ! grep -qiE 'not completed|max search depth too|out of memory' out; then
 		echo "$*: holds in $states states"
 	else
 		echo "$*: FAILS, or was not searched to the end"
@@ -80,7 +81,10 @@ reader=(saver -DREADER -DWRITES=2 -DSUPERS=2 -DSPACE=2)
 holds "${crash[@]}"
 holds "${crash[@]}" -DFUA
 holds "${reader[@]}"
+holds merge
+holds merge -DFAILING
 if [ -n "${LONG:-}" ]; then
+	holds merge -DFAILING -DCRASHES=3
 	holds saver -DWRITES=3 -DSUPERS=1
 	holds saver -DWRITES=3 -DSUPERS=1 -DFUA
 	holds saver -DREADER -DWRITES=3 -DSUPERS=1 -DSPACE=2
@@ -91,5 +95,11 @@ for mistake in NO_ORIGIN_FLUSH RELEASE_EARLY STALE NO_CHECKSUM STABLE FLUSH_EARL
 done
 for mistake in PUBLISH_EARLY NO_DRAIN TRACK_LATE NO_SYNC; do
 	finds $mistake "${reader[@]}"
+done
+for mistake in NO_SAVE NO_SETTLE NO_FLUSH HOME_FIRST; do
+	finds $mistake merge
+done
+for mistake in NO_MARK UNRECORDED; do
+	finds $mistake merge -DFAILING
 done
 exit $bad
