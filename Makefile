@@ -33,6 +33,10 @@ check:
 check-debug:
 	$(MAKE) check KERNEL=uml
 
+# Every test on every kernel: hours
+check-matrix:
+	ALL=y $(MAKE) check KERNEL='6.1 6.12 7 uml'
+
 demo:
 	tests/deps.sh vm
 	tests/demo/run
@@ -52,8 +56,9 @@ help:
 	@echo 'make check      all tests, in virtual machines (installs what they need)'
 	@echo 'make check KERNEL=6.12  the tests of the module on that kernel alone'
 	@echo 'make check-debug        the same on the one with KASAN and lockdep'
+	@echo 'make check-matrix       every test on every kernel (hours)'
 	@echo 'make style      the part of check that reads the sources only'
 	@echo 'make bench      measures, in virtual machines'
 	@echo 'make clean'
 
-.PHONY: all module userspace install clean check check-debug demo bench style help
+.PHONY: all module userspace install clean check check-debug check-matrix demo bench style help

@@ -49,7 +49,7 @@ static void parse(struct log_entry *e, const struct record_disk *d)
 		e->mark = strndup(data, le64toh(d->length));
 		break;
 	default:
-		e->kind = LOG_CLEAR;
+		e->kind = e->failed ? LOG_REFUSED : LOG_CLEAR;
 	}
 }
 

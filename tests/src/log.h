@@ -10,7 +10,13 @@
 
 #define LOG_NEVER	(-1ull)
 
-enum log_kind { LOG_WRITE, LOG_CLEAR /* discard or write-zeroes */, LOG_FLUSH, LOG_MARK };
+enum log_kind {
+	LOG_WRITE,
+	LOG_CLEAR,			/* discard or write-zeroes */
+	LOG_REFUSED,			/* the same, not supported: nothing happened */
+	LOG_FLUSH,
+	LOG_MARK,
+};
 
 /* Events are numbered from 0: each entry begins and, but for marks, ends. */
 struct log_entry {

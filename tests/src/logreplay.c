@@ -28,7 +28,7 @@ static void usage(void)
 
 static void list(const struct log *log)
 {
-	static const char *const kinds[] = { "write", "clear", "flush", "mark" };
+	static const char *const kinds[] = { "write", "clear", "refused", "flush", "mark" };
 	u64 i;
 
 	for (i = 0; i < log->nr_events; i++) {
