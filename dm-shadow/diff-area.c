@@ -418,10 +418,14 @@ static int open_persistent(struct dms_volume *v, char **error)
 
 	*error = "Can't write the diff area";
 	v->generation++;
-	if (any || v->shadows_dirty)
-		return dms_checkpoint_replay(v, v->journal_head);
 	v->super.flags &= ~DMS_SUPER_CLEAN;
-	return dms_super_write(v);
+	r = any || v->shadows_dirty ? dms_checkpoint_replay(v, v->journal_head) :
+				      dms_super_write(v);
+	/*
+	 * Both of them: should one be damaged later, the other must not lead back to
+	 * what was before this activation, for a state that is clean perhaps.
+	 */
+	return r ? r : dms_super_write(v);
 }
 
 int dms_area_open(struct dms_volume *v, const struct dms_config *c, char **error)
