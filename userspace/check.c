@@ -26,52 +26,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bitset.h"
 #include "check.h"
 #include "image.h"
 #include "index.h"
-
-/* --- sets of chunks and blocks -------------------------------------------- */
-
-/* A page covers what a bitmap pair covers; memory only where something is. */
-struct bitset {
-	u8 **page;
-	u64 pages;
-};
-
-static int bitset_init(struct bitset *b, u64 bits)
-{
-	b->pages = (bits + DMS_BITMAP_BITS - 1) / DMS_BITMAP_BITS;
-	b->page = calloc(b->pages ? b->pages : 1, sizeof(*b->page));
-	return b->page ? 0 : -ENOMEM;
-}
-
-static void bitset_exit(struct bitset *b)
-{
-	u64 i;
-
-	for (i = 0; b->page && i < b->pages; i++)
-		free(b->page[i]);
-	free(b->page);
-}
-
-static bool bitset_test(const struct bitset *b, u64 bit)
-{
-	const u8 *page = b->page[bit / DMS_BITMAP_BITS];
-
-	return page && page[bit % DMS_BITMAP_BITS / 8] >> bit % 8 & 1;
-}
-
-static int bitset_set(struct bitset *b, u64 bit)
-{
-	u8 **page = &b->page[bit / DMS_BITMAP_BITS];
-
-	if (!*page)
-		*page = calloc(1, DMS_PAYLOAD_SIZE);
-	if (!*page)
-		return -ENOMEM;
-	(*page)[bit % DMS_BITMAP_BITS / 8] |= 1u << bit % 8;
-	return 0;
-}
+#include "scan.h"
 
 /* --- state ---------------------------------------------------------------- */
 
@@ -146,19 +105,6 @@ static void report_loss(struct check *c, const char *object, u64 block, u64 chun
 	va_end(ap);
 }
 
-static const char *error_text(int r)
-{
-	switch (r) {
-	case -EIO:
-		return "can't be read";
-	case -ESTALE:
-		return "is of another diff area, or an old one";
-	case -EPROTONOSUPPORT:
-		return "is of an unknown version";
-	}
-	return "is damaged";
-}
-
 static u64 copy_chunks(const struct check *c, const struct dms_shadow_info *info)
 {
 	u64 sectors = (u64)c->image.chunk_blocks * DMS_BLOCK_SECTORS;
@@ -186,25 +132,28 @@ static void claim_chunk(struct check *c, u64 chunk)
 		fail(c, -ENOMEM);
 }
 
-/* A block of metadata; false, and reported, if it is no place for one. */
-static bool claim_block(struct check *c, const char *object, u64 block)
+/* A block of metadata; false if something else is there already. */
+static bool claim_block(struct check *c, u64 block)
 {
 	u64 chunk = block / c->image.chunk_blocks;
 
-	if (!image_inside(&c->image, block, 1)) {
-		report(c, CHECK_DAMAGE, object, block, "block %llu is outside the area's free part",
-		       (unsigned long long)block);
+	if (bitset_test(&c->blocks, block) || bitset_test(&c->data, chunk))
 		return false;
-	}
-	if (bitset_test(&c->blocks, block) || bitset_test(&c->data, chunk)) {
-		report(c, CHECK_DAMAGE, object, block, "block %llu is used twice",
-		       (unsigned long long)block);
-		return false;
-	}
 	if (bitset_set(&c->blocks, block) || bitset_set(&c->meta, chunk))
 		fail(c, -ENOMEM);
 	claim_chunk(c, chunk);
 	return !c->error;
+}
+
+/* The same, and reported, for one that belongs to no tree. */
+static void claim_single(struct check *c, const char *object, u64 block)
+{
+	if (!image_inside(&c->image, block, 1))
+		report(c, CHECK_DAMAGE, object, block, "block %llu is outside the area's free part",
+		       (unsigned long long)block);
+	else if (!claim_block(c, block) && !c->error)
+		report(c, CHECK_DAMAGE, object, block, "block %llu is used twice",
+		       (unsigned long long)block);
 }
 
 /* A run of saved chunks. */
@@ -371,241 +320,115 @@ static void check_data(struct check *c, const struct dms_exception *e, const __l
 /* --- trees ---------------------------------------------------------------- */
 
 struct tree_check {
+	struct scan scan;
 	struct check *check;
-	const struct dms_tree *tree;
 	const char *object;		/* "index" or "exempt" */
 	const struct dms_shadow_info *copy;	/* exempt: whose */
-	bool data;			/* second pass: verify data only */
-	bool partial;			/* some block was damaged: counts won't fit */
-	u64 entries, blocks, chunks;
-	struct dms_exception last;
-	u8 *buf[DMS_MAX_DEPTH];
 };
 
-struct position {
-	u64 chunk;
-	u32 tag;
-	bool any_tag;
-};
+static struct tree_check *of_scan(struct scan *s)
+{
+	return container_of(s, struct tree_check, scan);
+}
 
-/* Damage in a tree: costs the chunks in [@from, @to). */
-__attribute__((format(printf, 5, 6)))
-static void report_tree(struct tree_check *t, u64 block, u64 from, u64 to, const char *fmt, ...)
+static bool tree_block(struct scan *s, u64 block)
+{
+	struct check *c = of_scan(s)->check;
+	bool whose = claim_block(c, block);
+
+	s->error = c->error;
+	return whose;
+}
+
+static void tree_entry(struct scan *s, const struct dms_exception *e, const __le32 *csums)
+{
+	struct tree_check *t = of_scan(s);
+
+	if (csums) {
+		claim_data(t->check, t->object, e);
+		t->check->sum->saved_chunks += e->length;
+	}
+	s->error = t->check->error;
+}
+
+/* Into c->ids, those that a loss in the tree concerns. */
+static u32 tree_copies(struct tree_check *t, u64 from)
 {
 	struct check *c = t->check;
-	struct check_finding f = {
-		.level = CHECK_DAMAGE, .object = t->object, .block = block,
-		.chunk = from, .chunks = to > from ? to - from : 1, .copies = c->ids,
-	};
-	va_list ap;
 
-	t->partial = true;
-	if (t->copy) {
-		c->ids[0] = t->copy->id;
-		f.nr_copies = 1;
-	} else {
-		f.nr_copies = copies_until(c, t->tree->max_tag, from);
-	}
-	va_start(ap, fmt);
-	report_finding(c, &f, fmt, ap);
-	va_end(ap);
+	if (!t->copy)
+		return copies_until(c, t->scan.tree->max_tag, from);
+	c->ids[0] = t->copy->id;
+	return 1;
 }
 
-/* May @e come behind @last in a tree? */
-static bool follows(const struct dms_exception *last, const struct dms_exception *e)
+static void tree_lost(struct scan *s, const struct scan_loss *l)
 {
-	if (!last->length)
-		return true;
-	if (e->chunk != last->chunk)
-		return e->chunk > last->chunk && e->chunk - last->chunk >= last->length;
-	if (e->length != last->length)
-		return false;
-	if (e->tag == last->tag)
-		return last->kind != DMS_KIND_HOME && e->kind == DMS_KIND_HOME;
-	return e->tag > last->tag;
+	struct tree_check *t = of_scan(s);
+
+	report_loss(t->check, t->object, l->block, l->from, l->to - l->from,
+		    tree_copies(t, l->from), "%s", l->wrong);
 }
 
-static const char *entry_wrong(const struct tree_check *t, const struct dms_exception *e)
-{
-	const struct check *c = t->check;
-	const struct dms_tree *tree = t->tree;
-
-	if (!dms_exception_valid(e, c->image.chunk_blocks, c->image.chunks))
-		return "makes no sense";
-	if ((e->kind == DMS_KIND_EXEMPT) != !!t->copy)
-		return "is of the wrong kind";
-	if (!follows(&t->last, e))
-		return "is out of order";
-	if (e->chunk < tree->first_chunk || e->chunk + (e->length - 1) > tree->last_chunk)
-		return "is outside the tree's bounds";
-	if (!t->copy && (e->tag < tree->min_tag || e->tag > tree->max_tag || !e->tag ||
-			 e->tag > c->image.root.epoch))
-		return "has a tag that can't be";
-	return NULL;
-}
-
-static void check_entry(struct tree_check *t, u64 block, u32 index,
-			const struct dms_disk_entry *d, const __le32 *csums, u32 nr_csums)
-{
-	const struct dms_exception e = {
-		.chunk = le64_to_cpu(d->chunk), .where = le64_to_cpu(d->where),
-		.length = le32_to_cpu(d->length), .tag = le32_to_cpu(d->tag), .kind = d->kind,
-	};
-	u64 nr = (u64)e.length * t->check->image.chunk_blocks, first = le16_to_cpu(d->csum);
-	const char *wrong = entry_wrong(t, &e);
-
-	if (!wrong && e.kind == DMS_KIND_DATA &&
-	    (nr > DMS_ENTRY_MAX_CSUMS || first + nr > nr_csums))
-		wrong = "has no checksums";
-	if (t->data) {
-		/* All that is wrong was said before. */
-		if (!wrong && e.kind == DMS_KIND_DATA)
-			check_data(t->check, &e, csums + first);
-	} else if (wrong) {
-		report_tree(t, block, e.chunk, e.chunk, "entry %u of block %llu %s", index,
-			    (unsigned long long)block, wrong);
-	} else if (e.kind == DMS_KIND_DATA) {
-		claim_data(t->check, t->object, &e);
-		t->check->sum->saved_chunks += e.length;
-	}
-	t->entries++;
-	if (wrong)
-		return;
-	t->chunks += e.length;
-	t->last = e;
-}
-
-static void check_leaf(struct tree_check *t, u64 block, const u8 *buf, const struct dms_header *h)
-{
-	const struct dms_disk_entry *entry = image_payload(buf);
-	const __le32 *csums = (const __le32 *)(entry + h->count);
-	u32 i;
-
-	for (i = 0; i < h->count && !t->check->error; i++)
-		check_entry(t, block, i, &entry[i], csums, h->csums);
-}
-
-static bool first_fits(const u8 *buf, const struct dms_header *h, const struct position *first)
-{
-	u64 chunk;
-	u32 tag;
-
-	if (h->type == DMS_BLOCK_LEAF) {
-		const struct dms_disk_entry *entry = image_payload(buf);
-
-		chunk = le64_to_cpu(entry->chunk);
-		tag = le32_to_cpu(entry->tag);
-	} else {
-		const struct dms_disk_key *key = image_payload(buf);
-
-		chunk = le64_to_cpu(key->chunk);
-		tag = le32_to_cpu(key->tag);
-	}
-	return chunk == first->chunk && (first->any_tag || tag == first->tag);
-}
-
-/* Read the block into the buffer of its level; false, and reported, if it is not sound. */
-static bool tree_block(struct tree_check *t, const struct dms_pointer *p, u32 level,
-		       const struct position *first, u64 end, struct dms_header *h)
-{
-	u16 type = level ? DMS_BLOCK_NODE : DMS_BLOCK_LEAF;
-	struct check *c = t->check;
-	const char *wrong = NULL;
-	int r;
-
-	/* The pass over the data goes the same way, unless there is no way. */
-	if (t->data ? !image_inside(&c->image, p->block, 1) :
-		      !claim_block(c, t->object, p->block)) {
-		if (!t->data)
-			report_tree(t, p->block, first->chunk, end, "block %llu is not there",
-				    (unsigned long long)p->block);
-		return false;
-	}
-	r = image_block(&c->image, p->block, type, &p->crc, t->buf[level], h);
-	if (r)
-		wrong = error_text(r);
-	else if (h->generation > c->image.super->generation)
-		wrong = "is of a later activation";
-	else if (!first_fits(t->buf[level], h, first))
-		wrong = "does not begin where its parent says";
-	if (wrong && !t->data)
-		report_tree(t, p->block, first->chunk, end, "block %llu %s",
-			    (unsigned long long)p->block, wrong);
-	t->blocks++;
-	return !wrong;
-}
-
-/* Everything below @p, which covers chunks up to before @end. */
-static void check_below(struct tree_check *t, const struct dms_pointer *p, u32 level,
-			const struct position *first, u64 end)
-{
-	const struct dms_disk_key *key;
-	struct dms_header h;
-	u32 i;
-
-	if (!tree_block(t, p, level, first, end, &h))
-		return;
-	if (!level) {
-		check_leaf(t, p->block, t->buf[0], &h);
-		return;
-	}
-	key = image_payload(t->buf[level]);
-	for (i = 0; i < h.count && !t->check->error; i++) {
-		struct dms_pointer child = { le64_to_cpu(key[i].block), le32_to_cpu(key[i].crc) };
-		struct position at = { le64_to_cpu(key[i].chunk), le32_to_cpu(key[i].tag), false };
-		u64 stop = i + 1 < h.count ? le64_to_cpu(key[i + 1].chunk) : end;
-
-		if (i && !(le64_to_cpu(key[i - 1].chunk) < at.chunk ||
-			   (le64_to_cpu(key[i - 1].chunk) == at.chunk &&
-			    le32_to_cpu(key[i - 1].tag) < at.tag))) {
-			if (!t->data)
-				report_tree(t, p->block, at.chunk, stop,
-					    "key %u of block %llu is out of order", i,
-					    (unsigned long long)p->block);
-			continue;
-		}
-		check_below(t, &child, level - 1, &at, stop);
-	}
-}
-
-/* Returns whether all of it was sound. */
-static bool check_tree(struct check *c, const struct dms_tree *tree,
-		       const struct dms_shadow_info *copy, bool data)
+static void check_tree(struct check *c, const struct dms_tree *tree,
+		       const struct dms_shadow_info *copy)
 {
 	struct tree_check t = {
-		.check = c, .tree = tree, .object = copy ? "exempt" : "index", .copy = copy,
-		.data = data,
+		.scan = { .image = &c->image, .tree = tree, .exempt = copy ? copy->id : 0,
+			  .block = tree_block, .entry = tree_entry, .lost = tree_lost },
+		.check = c, .object = copy ? "exempt" : "index", .copy = copy,
 	};
-	struct position first = { .chunk = tree->first_chunk, .any_tag = true };
-	u32 i;
 
 	if (!tree->depth || c->error)
-		return true;
-	for (i = 0; i < tree->depth; i++) {
-		t.buf[i] = malloc(DMS_BLOCK_SIZE);
-		if (!t.buf[i])
-			fail(c, -ENOMEM);
+		return;
+	if (scan_tree(&t.scan)) {
+		fail(c, t.scan.error);
+		return;
 	}
-	if (!c->error)
-		check_below(&t, &tree->root, tree->depth - 1, &first, tree->last_chunk + 1);
-	for (i = 0; i < tree->depth; i++)
-		free(t.buf[i]);
-	if (c->error || data)
-		return true;
-	if (!t.partial && (t.entries != tree->entries || t.blocks != tree->blocks))
-		report_tree(&t, tree->root.block, tree->first_chunk, tree->last_chunk + 1,
+	if (!t.scan.partial && (t.scan.entries != tree->entries || t.scan.blocks != tree->blocks))
+		report_loss(c, t.object, tree->root.block, tree->first_chunk,
+			    tree->last_chunk - tree->first_chunk + 1,
+			    tree_copies(&t, tree->first_chunk),
 			    "tree at block %llu has %llu entries in %llu blocks, should be %llu in %llu",
 			    (unsigned long long)tree->root.block,
-			    (unsigned long long)t.entries, (unsigned long long)t.blocks,
+			    (unsigned long long)t.scan.entries, (unsigned long long)t.scan.blocks,
 			    (unsigned long long)tree->entries, (unsigned long long)tree->blocks);
-	if (copy && !t.partial && t.chunks != copy->exempt_chunks)
+	if (copy && !t.scan.partial && t.scan.chunks != copy->exempt_chunks)
 		report(c, CHECK_DAMAGE, "exempt", tree->root.block,
 		       "copy %u has %llu exempt chunks, should be %llu", copy->id,
-		       (unsigned long long)t.chunks, (unsigned long long)copy->exempt_chunks);
-	c->sum->tree_blocks += t.blocks;
+		       (unsigned long long)t.scan.chunks, (unsigned long long)copy->exempt_chunks);
+	c->sum->tree_blocks += t.scan.blocks;
 	if (!copy)
-		c->sum->entries += t.entries;
-	return !t.partial;
+		c->sum->entries += t.scan.entries;
+}
+
+static bool any_block(struct scan *s, u64 block)
+{
+	(void)s;
+	(void)block;
+	return true;
+}
+
+static void data_entry(struct scan *s, const struct dms_exception *e, const __le32 *csums)
+{
+	struct check *c = of_scan(s)->check;
+
+	if (csums)
+		check_data(c, e, csums);
+	s->error = c->error;
+}
+
+/* Second pass: what is wrong with the tree itself was said before. */
+static void check_tree_data(struct check *c, const struct dms_tree *tree)
+{
+	struct tree_check t = {
+		.scan = { .image = &c->image, .tree = tree, .block = any_block,
+			  .entry = data_entry },
+		.check = c,
+	};
+
+	if (tree->depth && !c->error && scan_tree(&t.scan))
+		fail(c, t.scan.error);
 }
 
 static void check_index(struct check *c)
@@ -619,11 +442,11 @@ static void check_index(struct check *c)
 				    copies_until(c, U32_MAX, 0), "tree %u makes no sense", i);
 			continue;
 		}
-		check_tree(c, &c->trees[i], NULL, false);
+		check_tree(c, &c->trees[i], NULL);
 	}
 	c->sum->trees = c->image.root.nr_trees;
 	for (i = 0; i < c->image.root.nr_trees && c->params->data && !c->error; i++)
-		check_tree(c, &c->trees[i], NULL, true);
+		check_tree_data(c, &c->trees[i]);
 }
 
 /* --- superblocks ---------------------------------------------------------- */
@@ -646,7 +469,7 @@ static void check_super(struct check *c, u64 addr, char name)
 	free(buf);
 	if (r)
 		report(c, CHECK_DAMAGE, "superblock", addr, "superblock %c %s, the other is used",
-		       name, error_text(r));
+		       name, scan_error_text(r));
 	else if (memcmp(s.uuid, best->uuid, sizeof(s.uuid)) ||
 		 s.chunk_blocks != best->chunk_blocks || s.created != best->created)
 		report(c, CHECK_DAMAGE, "superblock", addr,
@@ -673,7 +496,7 @@ static void descriptor_damaged(void *context, u32 id, u64 block, int error)
 	struct check *c = context;
 
 	c->ids[0] = id;
-	report_loss(c, "copy", block, 0, 0, 1, "copy %u: its descriptor %s", id, error_text(error));
+	report_loss(c, "copy", block, 0, 0, 1, "copy %u: its descriptor %s", id, scan_error_text(error));
 }
 
 static void check_references(struct check *c)
@@ -686,7 +509,7 @@ static void check_references(struct check *c)
 			report(c, CHECK_DAMAGE, "root", c->image.super->root.block,
 			       "copy %u is out of order", id);
 		last = max(last, id);
-		claim_block(c, "copy", le64_to_cpu(c->image.refs[i].block));
+		claim_single(c, "copy", le64_to_cpu(c->image.refs[i].block));
 	}
 }
 
@@ -723,7 +546,7 @@ static void check_exempt(struct check *c)
 	}
 	for (i = 0; i < c->image.root.nr_shadows && !c->error; i++) {
 		if (!image_descriptor(&c->image, &c->image.refs[i], info))
-			check_tree(c, &info->exempt, info, false);
+			check_tree(c, &info->exempt, info);
 	}
 	free(info);
 }
@@ -795,7 +618,7 @@ static int check_record(void *context, u64 sequence, const struct dms_record *r)
 		} else if (info->exempt.depth && image_inside(&c->image, info->exempt.root.block, 1) &&
 			   !bitset_test(&c->blocks, info->exempt.root.block)) {
 			/* New here.  Copies' records come again with other changes. */
-			check_tree(c, &info->exempt, info, false);
+			check_tree(c, &info->exempt, info);
 		}
 		free(info);
 	}
@@ -865,11 +688,6 @@ static void report_run(struct check *c, struct run *run, u64 chunk, bool leak)
 	run->to = chunk == U64_MAX ? 0 : chunk + 1;
 }
 
-static u8 page_byte(const struct bitset *b, u64 pair, u32 byte)
-{
-	return b->page[pair] ? b->page[pair][byte] : 0;
-}
-
 static void check_pair(struct check *c, u64 pair, const u8 *bits, struct run *missing,
 		       struct run *leaked)
 {
@@ -877,8 +695,8 @@ static void check_pair(struct check *c, u64 pair, const u8 *bits, struct run *mi
 	u32 byte, bit;
 
 	for (byte = 0; byte < DMS_PAYLOAD_SIZE; byte++) {
-		u8 named = page_byte(&c->checkpoint, pair, byte);
-		u8 tail = page_byte(&c->tail, pair, byte);
+		u8 named = bitset_byte(&c->checkpoint, pair, byte);
+		u8 tail = bitset_byte(&c->tail, pair, byte);
 		u8 wrong = (u8)((named & ~bits[byte]) | (bits[byte] & ~named & ~tail));
 
 		for (bit = 0; bit < 8; bit++) {
@@ -920,7 +738,7 @@ static void check_bitmap(struct check *c)
 		if (r) {
 			whole = false;
 			report(c, CHECK_DAMAGE, "bitmap", addr, "bitmap block %llu %s",
-			       (unsigned long long)addr, error_text(r));
+			       (unsigned long long)addr, scan_error_text(r));
 			continue;
 		}
 		check_pair(c, pair, image_payload(buf), &missing, &leaked);
@@ -976,10 +794,10 @@ static bool check_root(struct check *c)
 	}
 	for (i = 0; c->image.root_block && i < c->image.super->root_blocks; i++)
 		if (c->image.root_block[i])
-			claim_block(c, "root", c->image.root_block[i]);
+			claim_single(c, "root", c->image.root_block[i]);
 	if (r)
 		report(c, CHECK_DAMAGE, "root", bad, "root block %llu %s, no copy can be read",
-		       (unsigned long long)bad, error_text(r));
+		       (unsigned long long)bad, scan_error_text(r));
 	return !r;
 }
 
