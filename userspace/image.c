@@ -412,6 +412,19 @@ static void copies_remove(struct image_copies *c, u32 id)
 	memmove(&c->item[at], &c->item[at + 1], (c->count - at) * sizeof(*c->item));
 }
 
+/* Exempt runs never go again; a record may be older than they. */
+static void keep_exempt(const struct image_copies *c, struct dms_shadow_info *info)
+{
+	u32 at = copies_place(c, info->id);
+	const struct dms_shadow_info *have = &c->item[at];
+
+	if (at == c->count || have->id != info->id || !(have->flags & DMS_SHADOW_EXEMPT))
+		return;
+	info->flags |= DMS_SHADOW_EXEMPT;
+	info->exempt = have->exempt;
+	info->exempt_chunks = have->exempt_chunks;
+}
+
 struct replay {
 	const struct image *image;
 	struct image_copies *copies;
@@ -429,6 +442,7 @@ static int replay_record(void *context, u64 sequence, const struct dms_record *r
 	case DMS_RECORD_SHADOW:
 		if (dms_shadow_unpack(record->shadow, p->image->super->area_blocks, p->info))
 			return 0;	/* check.c complains */
+		keep_exempt(c, p->info);
 		r = copies_put(c, p->info);
 		c->epoch = max(c->epoch, record->id);
 		break;
