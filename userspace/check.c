@@ -631,6 +631,12 @@ static void report_journal(struct check *c)
 	u64 block = image_journal_block(&c->image, j->end);
 	unsigned long long end = j->end;
 
+	/* An activation writes a superblock before anything else. */
+	if (j->newest > c->image.super->generation)
+		report_loss(c, "superblock", CHECK_NO_BLOCK, 0, 0, copies_until(c, U32_MAX, 0),
+			    "the newest was lost, this one is of activation %llu, the journal of %llu",
+			    (unsigned long long)c->image.super->generation,
+			    (unsigned long long)j->newest);
 	if (j->lost)
 		report_loss(c, "journal", block, 0, 0, copies_until(c, U32_MAX, 0),
 			    "sequence %llu is damaged, all that came later is lost, at least up to %llu",

@@ -179,6 +179,40 @@ int image_load_root(struct image *m, u64 *bad)
 	return r;
 }
 
+int image_load_root_before(struct image *m)
+{
+	u64 addr = m->info.super_slot ? DMS_SUPER_A_BLOCK : DMS_SUPER_B_BLOCK, bad;
+	struct dms_super *s = &m->info.super, before;
+	u8 *block;
+	int r;
+
+	block = malloc(DMS_BLOCK_SIZE);
+	if (!block)
+		return -ENOMEM;
+	r = image_read(m, addr, block);
+	if (!r)
+		r = dms_super_unpack(block, addr, &before);
+	free(block);
+	if (r || memcmp(before.uuid, s->uuid, sizeof(s->uuid)) ||
+	    before.sequence + 1 != s->sequence || before.generation != s->generation ||
+	    before.flags & (DMS_SUPER_CLEAN | DMS_SUPER_VOLATILE) ||
+	    before.chunk_blocks != s->chunk_blocks || before.area_blocks != s->area_blocks ||
+	    before.journal_block != s->journal_block ||
+	    before.journal_blocks != s->journal_blocks ||
+	    before.bitmap_block != s->bitmap_block)
+		return -EUCLEAN;
+	free(m->root_data);
+	free(m->root_block);
+	m->root_data = NULL;
+	m->root_block = NULL;
+	m->root_size = 0;
+	s->root = before.root;
+	s->root_blocks = before.root_blocks;
+	/* What is in the journal counts now. */
+	s->flags &= ~DMS_SUPER_CLEAN;
+	return image_load_root(m, &bad);
+}
+
 u64 image_bitmap_block(const struct image *m, u32 pair)
 {
 	return m->super->bitmap_block + 2 * (u64)pair + (m->slots[pair / 8] >> pair % 8 & 1);
@@ -283,6 +317,19 @@ static void journal_look_ahead(const struct image *m, struct image_journal *j, v
 	}
 }
 
+/* The highest generation of all that is in the ring. */
+static u64 journal_newest(const struct image *m, void *buf)
+{
+	const struct dms_super *s = m->super;
+	struct dms_header h;
+	u64 i, newest = 0;
+
+	for (i = 0; i < s->journal_blocks; i++)
+		if (!image_block(m, s->journal_block + i, DMS_BLOCK_JOURNAL, NULL, buf, &h))
+			newest = max(newest, h.generation);
+	return newest;
+}
+
 int image_journal(const struct image *m, struct image_journal *ret)
 {
 	struct image_journal j = { .begin = m->root.journal_sequence, .why = JOURNAL_END };
@@ -317,8 +364,10 @@ int image_journal(const struct image *m, struct image_journal *ret)
 		}
 	}
 	j.end = sequence;
-	if (r != -ENOMEM)
+	if (r != -ENOMEM) {
 		journal_look_ahead(m, &j, buf);
+		j.newest = journal_newest(m, buf);
+	}
 	free(buf);
 	if (r == -ENOMEM)
 		return r;

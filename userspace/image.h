@@ -53,6 +53,12 @@ static inline const void *image_payload(const void *block)
 
 /* The root and its tables.  @bad: the block that was damaged, on failure. */
 int image_load_root(struct image *m, u64 *bad);
+/*
+ * After that failed: load the root of the other superblock, if it is the one
+ * before, of the same activation.  With the journal from there on it is the
+ * same state.  Else -EUCLEAN, and nothing is loaded.
+ */
+int image_load_root_before(struct image *m);
 /* The current block of bitmap pair @pair. */
 u64 image_bitmap_block(const struct image *m, u32 pair);
 /* The descriptor that @ref leads to. */
@@ -76,6 +82,7 @@ struct image_journal {
 	enum journal_end why;
 	bool lost;			/* something durable is at or behind .end */
 	u64 next_whole;			/* lost: the next whole block behind */
+	u64 newest;			/* generation of a block in the ring, the highest */
 };
 
 /* Find the tail that a replay takes.  An error is of memory only. */

@@ -766,6 +766,29 @@ static void test_journal_end(struct built *b)
 	expect_clean(&b->dev);
 }
 
+/* The newest superblock is lost, and the one before is of an older activation. */
+static void test_stale(struct built *b)
+{
+	u64 addr = b->super.journal_block + 100 % b->super.journal_blocks;
+	struct dms_journal_block j;
+	u8 saved[DMS_BLOCK_SIZE];
+	struct check_summary sum;
+	struct seen seen = { .print = false };
+
+	doing = "losing the newest superblock";
+	memcpy(saved, block_at(&b->dev, addr), DMS_BLOCK_SIZE);
+	dms_journal_begin(&j, block_at(&b->dev, addr));
+	expect(dms_journal_add_delete(&j, 1));
+	dms_journal_seal(&j, addr, 100, b->super.generation + 1, 100, b->super.uuid);
+	expect(!run_check(&b->dev, false, &seen, &sum) && sum.damage == 1);
+	expect(!strcmp(seen.object, "superblock") && seen.nr_copies == 3 && !seen.chunks);
+	dms_journal_begin(&j, block_at(&b->dev, addr));
+	expect(dms_journal_add_delete(&j, 1));
+	dms_journal_seal(&j, addr, 100, b->super.generation - 1, 100, b->super.uuid);
+	expect_clean(&b->dev);
+	memcpy(block_at(&b->dev, addr), saved, DMS_BLOCK_SIZE);
+}
+
 /* --- hostile -------------------------------------------------------------- */
 
 static u64 headers[1024];
@@ -878,6 +901,7 @@ int main(void)
 		test_data(&b);
 		test_bitmap(&b);
 		test_journal_end(&b);
+		test_stale(&b);
 		test_hostile(&b, rounds ? (u32)atoi(rounds) : chunk_blocks[i] == 64 ? 20 : 500);
 		device_close(&b.dev);
 	}
