@@ -29,7 +29,6 @@
 #include "bitset.h"
 #include "check.h"
 #include "image.h"
-#include "index.h"
 #include "scan.h"
 
 /* --- state ---------------------------------------------------------------- */
@@ -49,7 +48,7 @@ struct check {
 	struct bitset checkpoint, tail;	/* chunks, by who names them */
 	struct bitset blocks;		/* of metadata */
 	bool in_tail;			/* claims are the journal's */
-	struct dms_source source;
+	struct scan_source source;
 	int error;			/* first -errno that ends the check */
 };
 
@@ -181,28 +180,6 @@ static void claim_data(struct check *c, const char *object, const struct dms_exc
 
 /* --- look-ups ------------------------------------------------------------- */
 
-static const void *source_get(struct dms_source *s, struct dms_pointer p, u16 type)
-{
-	struct check *c = container_of(s, struct check, source);
-	void *buf = malloc(DMS_BLOCK_SIZE);
-	int r;
-
-	if (!buf)
-		return ERR_PTR(-ENOMEM);
-	r = image_block(&c->image, p.block, type, &p.crc, buf, NULL);
-	if (r) {
-		free(buf);
-		return ERR_PTR(r);
-	}
-	return buf;
-}
-
-static void source_put(struct dms_source *s, const void *block)
-{
-	(void)s;
-	free((void *)block);
-}
-
 /*
  * The tag that copy @info finds at @chunk; 0: none, it reads the origin, or
  * zeros.  Where an index can't tell it is @otherwise.
@@ -215,12 +192,12 @@ static u32 resolve(struct check *c, const struct dms_shadow_info *info, u64 chun
 	int r;
 
 	if (info->exempt.depth &&
-	    dms_tree_find(&c->source, &info->exempt, chunk, 0, 1, &e, NULL) == 1)
+	    dms_tree_find(&c->source.source, &info->exempt, chunk, 0, 1, &e, NULL) == 1)
 		return 0;
 	for (i = 0; i < c->image.root.nr_trees; i++) {
 		if (!c->trees[i].depth)
 			continue;
-		r = dms_tree_find(&c->source, &c->trees[i], chunk, info->id, 1, &e, NULL);
+		r = dms_tree_find(&c->source.source, &c->trees[i], chunk, info->id, 1, &e, NULL);
 		if (r < 0)
 			return otherwise;
 		if (r && (!best || e.tag < best))
@@ -529,7 +506,7 @@ static void check_copy(struct check *c, const struct dms_shadow_info *info)
 		       "copy %u belongs to a set that was not committed", info->id);
 	if (info->flags & DMS_SHADOW_SUSPECT)
 		report(c, CHECK_NOTE, "copy", CHECK_NO_BLOCK,
-		       "copy %u is suspect, the origin was changed outside", info->id);
+		       "copy %u is suspect, the origin was changed outside or part of it was lost", info->id);
 	if (info->flags & DMS_SHADOW_INVALID)
 		report(c, CHECK_NOTE, "copy", CHECK_NO_BLOCK, "copy %u was lost before", info->id);
 }
@@ -767,10 +744,7 @@ static int check_prepare(struct check *c)
 	u64 chunks = c->image.chunks;
 	int r;
 
-	c->source = (struct dms_source){
-		.get = source_get, .put = source_put,
-		.chunk_blocks = c->image.chunk_blocks, .area_chunks = chunks,
-	};
+	scan_source_init(&c->source, &c->image);
 	/* Before the copies are known, a descriptor may be reported. */
 	c->ids = calloc(DMS_MAX_SHADOWS + 1, sizeof(*c->ids));
 	c->trees = calloc(DMS_MAX_TREES, sizeof(*c->trees));

@@ -182,7 +182,7 @@ int image_load_root(struct image *m, u64 *bad)
 int image_load_root_before(struct image *m)
 {
 	u64 addr = m->info.super_slot ? DMS_SUPER_A_BLOCK : DMS_SUPER_B_BLOCK, bad;
-	struct dms_super *s = &m->info.super, before;
+	struct dms_super *s = &m->info.super, before = { .sequence = 0 };
 	u8 *block;
 	int r;
 

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "scan.h"
-#include "index.h"
 
 const char *scan_error_text(int r)
 {
@@ -189,19 +188,18 @@ static bool scan_block(struct scan *s, const struct dms_pointer *p, u32 level,
 	const char *wrong = NULL;
 	int r;
 
-	if (!image_inside(s->image, p->block, 1)) {
+	r = image_inside(s->image, p->block, 1) ?
+	    image_block(s->image, p->block, type, &p->crc, s->buf[level], h) : -ERANGE;
+	if (r == -ERANGE)
 		wrong = "is outside the area's free part";
-	} else if (!s->block(s, p->block)) {
+	else if (r)
+		wrong = scan_error_text(r);
+	else if (h->generation > s->image->super->generation)
+		wrong = "is of a later activation";
+	else if (!first_fits(s->buf[level], h, first))
+		wrong = "does not begin where its parent says";
+	else if (!s->block(s, p->block))
 		wrong = "is used twice";
-	} else {
-		r = image_block(s->image, p->block, type, &p->crc, s->buf[level], h);
-		if (r)
-			wrong = scan_error_text(r);
-		else if (h->generation > s->image->super->generation)
-			wrong = "is of a later activation";
-		else if (!first_fits(s->buf[level], h, first))
-			wrong = "does not begin where its parent says";
-	}
 	s->blocks++;
 	if (wrong && !s->error)
 		loss_open(s, p->block, first, "block %llu %s", (unsigned long long)p->block, wrong);
@@ -255,4 +253,37 @@ int scan_tree(struct scan *s)
 	for (i = 0; i < tree->depth; i++)
 		free(s->buf[i]);
 	return s->error;
+}
+
+/* --- look-ups ------------------------------------------------------------- */
+
+static const void *source_get(struct dms_source *s, struct dms_pointer p, u16 type)
+{
+	struct scan_source *c = container_of(s, struct scan_source, source);
+	void *buf = malloc(DMS_BLOCK_SIZE);
+	int r;
+
+	if (!buf)
+		return ERR_PTR(-ENOMEM);
+	r = image_block(c->image, p.block, type, &p.crc, buf, NULL);
+	if (r) {
+		free(buf);
+		return ERR_PTR(r);
+	}
+	return buf;
+}
+
+static void source_put(struct dms_source *s, const void *block)
+{
+	(void)s;
+	free((void *)block);
+}
+
+void scan_source_init(struct scan_source *s, const struct image *m)
+{
+	s->image = m;
+	s->source = (struct dms_source){
+		.get = source_get, .put = source_put,
+		.chunk_blocks = m->chunk_blocks, .area_chunks = m->chunks,
+	};
 }

@@ -11,6 +11,7 @@
 #define SHADOWCTL_SCAN_H
 
 #include "image.h"
+#include "index.h"
 
 /* Exceptions of chunks [@from, @to) may be missing, in part of their tags. */
 struct scan_loss {
@@ -30,10 +31,7 @@ struct scan {
 	const struct image *image;
 	const struct dms_tree *tree;
 	u32 exempt;			/* it has the exempt runs of that copy; 0: an index */
-	/*
-	 * May @block be part of a tree?  Blocks that others have are the caller's to
-	 * know; whether it is inside the area is asked before.
-	 */
+	/* Asked for a block that is sound: does nothing else claim it? */
 	bool (*block)(struct scan *s, u64 block);
 	/* One that is sound; @csums for DATA, else NULL. */
 	void (*entry)(struct scan *s, const struct dms_exception *e, const __le32 *csums);
@@ -56,6 +54,14 @@ int scan_tree(struct scan *s);
 /* The tags that may be missing at @chunk, of those in @l: [*@low, *@high]. */
 void scan_lost_tags(const struct scan_loss *l, const struct dms_tree *t, u64 chunk,
 		    u32 *low, u32 *high);
+/* Blocks for dms_tree_find() and the like. */
+struct scan_source {
+	struct dms_source source;
+	const struct image *image;
+};
+
+void scan_source_init(struct scan_source *s, const struct image *m);
+
 /* Half a sentence about an error of image_block(). */
 const char *scan_error_text(int r);
 
