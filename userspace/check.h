@@ -11,6 +11,7 @@ enum check_level {
 	CHECK_NOTE,		/* normal, but worth knowing */
 	CHECK_WARNING,		/* costs space or comfort, no data */
 	CHECK_DAMAGE,
+	CHECK_REPAIR,		/* of repair_area(): what was done */
 };
 
 #define CHECK_NO_BLOCK	(~(u64)0)

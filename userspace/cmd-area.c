@@ -17,6 +17,7 @@
 #include "dump.h"
 #include "emit.h"
 #include "output.h"
+#include "repair.h"
 
 /* --- what a diff area is on ----------------------------------------------- */
 
@@ -277,11 +278,14 @@ const struct command cmd_format = {
 
 static const struct cmd_option check_options[] = {
 	{ "data", 0, NULL, "verify all saved data, too" },
+	{ "repair", 0, NULL, "put right what can be proved, mark what is lost" },
+	{ "force", 0, NULL, "repair without asking" },
 	{ NULL, 0, NULL, NULL }
 };
 
 static const char *const level_name[] = {
 	[CHECK_NOTE] = "note", [CHECK_WARNING] = "warning", [CHECK_DAMAGE] = "damage",
+	[CHECK_REPAIR] = "repair",
 };
 
 /* "copies 1-3,7 chunks 10-20" */
@@ -375,19 +379,56 @@ static void print_summary(struct emit *e, const struct check_summary *s)
 		emit_number(e, row[i].key, row[i].value);
 }
 
+static void print_nothing(void *context, const struct check_finding *f)
+{
+	(void)context;
+	(void)f;
+}
+
+/* What was found has been printed; print what is done, and check again. */
+static int run_repair(const struct request *r, int fd, struct emit *e, struct check_summary *sum)
+{
+	struct repair_params params = { .data = given(r, "data"), .report = print_finding,
+					.context = e };
+	struct check_params again = { .data = given(r, "data"), .report = print_nothing };
+	const char *path = r->args[0];
+	struct area_info info;
+	char why[160];
+	int rc;
+
+	rc = confirm(given(r, "force"),
+		     "%s: repair it, and give up what the findings say is lost", path);
+	if (rc)
+		return rc;
+	if (e->json)
+		emit_list(e, "repairs");
+	rc = repair_area(path, fd, &params, why);
+	if (e->json)
+		emit_close(e);
+	if (rc == -EUCLEAN)
+		return refuse(EUCLEAN, "%s: can't be repaired, %s; nothing was changed", path, why);
+	if (rc == -ENOSPC)
+		return refuse(ENOSPC, "%s: has no room for what repair writes, nothing was changed",
+			      path);
+	return rc ? rc : check_area(path, &again, &info, sum);
+}
+
 static int run_check(const struct request *r)
 {
 	struct check_params params = { .data = given(r, "data"), .max_findings = 10000,
 				       .report = print_finding };
 	const char *path = r->args[0];
 	struct check_summary sum = { .damage = 0 };
+	bool repair = given(r, "repair");
 	struct area_info info;
 	auto_close int fd = -1;
 	struct emit e;
 	int rc;
 
+	if (given(r, "force") && !repair)
+		return refuse(EINVAL, "--force: is for --repair only");
 	/* Held open: nobody may take it into use meanwhile. */
-	rc = open_area(path, O_RDONLY, &fd);
+	rc = open_area(path, repair ? O_RDWR : O_RDONLY, &fd);
 	if (rc)
 		return rc;
 	rc = area_probe_fd(fd, &info);
@@ -402,22 +443,24 @@ static int run_check(const struct request *r)
 	rc = check_area(path, &params, &info, &sum);
 	if (e.json)
 		emit_close(&e);
+	if (!rc && repair && (sum.damage || sum.warnings))
+		rc = run_repair(r, fd, &e, &sum);
 	if (e.json)
 		print_summary(&e, &sum);
 	else if (!rc)
 		print_short(&sum);
 	emit_end(&e);
 	if (rc)
-		return refuse(-rc, "%s: %s", path, strerror(-rc));
+		return has_refused() ? rc : refuse(-rc, "%s: %s", path, strerror(-rc));
 	if (sum.damage)
-		return refuse(EUCLEAN, "%s: is damaged in %" PRIu64 " places", path,
-			      (uint64_t)sum.damage);
+		return refuse(EUCLEAN, "%s: is %sdamaged in %" PRIu64 " places", path,
+			      repair ? "still " : "", (uint64_t)sum.damage);
 	return 0;
 }
 
 const struct command cmd_check = {
 	"check", "DIFF-AREA", 1, 1,
-	"look for damage in a diff area, and say what it costs",
+	"look for damage in a diff area, say what it costs, repair it",
 	check_options, run_check
 };
 

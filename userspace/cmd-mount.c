@@ -207,7 +207,7 @@ static int run_mount(const struct request *r)
 	if (c->preparing)
 		rc = refuse(EAGAIN, "%s: its creation was not finished", spec);
 	if (!rc && c->suspect)
-		warn("%s: the volume was written while it was not active, what is read here may be wrong",
+		warn("%s: the volume was written while it was not active, or part of the copy was lost; what is read here may be wrong",
 		     spec);
 	if (!rc)
 		rc = copy_show(c, &device);

@@ -70,6 +70,8 @@ wrong storage policy one --low-space many
 wrong storage resize one 10X
 wrong storage list one two
 wrong storage nonsense
+wrong check one --force
+wrong check one --repair=yes
 
 shadowctl --help | grep -q '^  create VOLUME'
 shadowctl create --help | grep -q -- '--lock-until TIME'
