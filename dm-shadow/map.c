@@ -48,6 +48,7 @@ struct dms_read {
 	/* from the area */
 	struct llist_node done;
 	struct page *bounce;
+	u32 tag;			/* of the exception */
 	u32 csum_first;			/* of the piece's first block */
 	__le32 csum[PIECE_BLOCKS];
 	struct bio_vec bounce_vec;
@@ -264,26 +265,30 @@ static void read_finish(struct dms_read *r, blk_status_t status)
 	piece_done(b, status);
 }
 
-static void checksum_error(struct dms_read *r)
+/* Block @bad of those that have a checksum. */
+static void checksum_error(struct dms_read *r, u32 bad)
 {
 	struct dms_volume *v = r->v;
+	u64 chunk = r->first + bad / v->chunk_blocks;
 
 	atomic64_inc(&v->stats.checksum_errors);
 	if (r->shadow)
 		atomic_inc(&r->shadow->errors);
 	DMERR_LIMIT("%s: saved data of chunk %llu does not fit its checksum", v->name,
-		    (unsigned long long)r->first);
-	dms_volume_event(v);
+		    (unsigned long long)chunk);
+	dms_damaged(v, chunk, r->tag);
 }
 
-static bool verify_bounce(struct dms_read *r)
+/* Each of the two: true, or the first block that does not fit is *@bad. */
+static bool verify_bounce(struct dms_read *r, u32 *bad)
 {
 	u32 offset = (r->iter.bi_sector % DMS_BLOCK_SECTORS) << SECTOR_SHIFT;
 	void *data = page_address(r->bounce);
 	struct bvec_iter iter;
 	struct bio_vec bv;
 
-	if (dms_crc(data, DMS_BLOCK_SIZE) != le32_to_cpu(r->csum[r->csum_first]))
+	*bad = r->csum_first;
+	if (dms_crc(data, DMS_BLOCK_SIZE) != le32_to_cpu(r->csum[*bad]))
 		return false;
 	__bio_for_each_segment(bv, r->whole->bio, iter, r->iter) {
 		memcpy_to_bvec(&bv, data + offset);
@@ -292,12 +297,13 @@ static bool verify_bounce(struct dms_read *r)
 	return true;
 }
 
-static bool verify(struct dms_read *r)
+static bool verify(struct dms_read *r, u32 *bad)
 {
-	u32 i = r->csum_first, filled = 0, crc = ~0;
+	u32 filled = 0, crc = ~0;
 	struct bvec_iter iter;
 	struct bio_vec bv;
 
+	*bad = r->csum_first;
 	__bio_for_each_segment(bv, r->whole->bio, iter, r->iter) {
 		u8 *p = bvec_kmap_local(&bv);
 		u32 left = bv.bv_len, n;
@@ -309,11 +315,11 @@ static bool verify(struct dms_read *r)
 			filled += n;
 			if (filled < DMS_BLOCK_SIZE)
 				continue;
-			if (~crc != le32_to_cpu(r->csum[i])) {
+			if (~crc != le32_to_cpu(r->csum[*bad])) {
 				kunmap_local(p);
 				return false;
 			}
-			i++;
+			++*bad;
 			filled = 0;
 			crc = ~0;
 		}
@@ -326,12 +332,13 @@ static void verify_work(struct work_struct *work)
 {
 	struct dms_tracker *t = container_of(work, struct dms_tracker, verify);
 	struct dms_read *r, *n;
+	u32 bad;
 
 	llist_for_each_entry_safe(r, n, llist_del_all(&t->done), done) {
-		if (r->bounce ? verify_bounce(r) : verify(r)) {
+		if (r->bounce ? verify_bounce(r, &bad) : verify(r, &bad)) {
 			read_finish(r, 0);
 		} else {
-			checksum_error(r);
+			checksum_error(r, bad);
 			read_finish(r, BLK_STS_PROTECTION);	/* EILSEQ */
 		}
 	}
@@ -386,6 +393,7 @@ static void submit_area(struct dms_read *r, const struct dms_exception *e)
 	struct bio *clone = &r->clone;
 
 	untrack(r);
+	r->tag = e->tag;
 	r->csum_first = offset / DMS_BLOCK_SECTORS;
 	if (r->bounce) {
 		bio_init(clone, v->area, &r->bounce_vec, 1, REQ_OP_READ);

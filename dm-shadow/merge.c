@@ -382,14 +382,24 @@ static int save_batch(struct dms_merge *m, struct batch *b)
 
 static int verify_batch(struct dms_volume *v, struct batch *b)
 {
-	u32 i;
+	const struct dms_exception *e;
+	u32 i, k;
+	int idx;
 
 	for (i = 0; i < b->blocks; i++)
-		if (dms_crc(b->data[i], DMS_BLOCK_SIZE) != le32_to_cpu(b->csum[i])) {
-			atomic64_inc(&v->stats.checksum_errors);
-			return -EILSEQ;
-		}
-	return 0;
+		if (dms_crc(b->data[i], DMS_BLOCK_SIZE) != le32_to_cpu(b->csum[i]))
+			break;
+	if (i == b->blocks)
+		return 0;
+	atomic64_inc(&v->stats.checksum_errors);
+	/* Of the last run of data that does not begin behind it. */
+	for (k = b->nr - 1; b->run[k].e.kind != DMS_KIND_DATA || b->run[k].block > i; k--)
+		;
+	e = &b->run[k].e;
+	idx = srcu_read_lock(&v->srcu);
+	dms_damaged(v, e->chunk + (i - b->run[k].block) / v->chunk_blocks, e->tag);
+	srcu_read_unlock(&v->srcu, idx);
+	return -EILSEQ;
 }
 
 /* Turn @b from reading to writing, if it is being read. */

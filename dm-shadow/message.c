@@ -268,6 +268,19 @@ static int do_merge(struct request *q)
 	return r;
 }
 
+static int do_scrub(struct request *q)
+{
+	u32 rate = 0;
+
+	if (!strcasecmp(q->argv[0], "stop") && q->argc == 1) {
+		dms_scrub_stop(q->v);
+		return 0;
+	}
+	if (strcasecmp(q->argv[0], "start") || (q->argc > 1 && kstrtou32(q->argv[1], 10, &rate)))
+		return -EINVAL;
+	return dms_scrub_start(q->v, rate);
+}
+
 static int do_list(struct request *q)
 {
 	struct dms_volume *v = q->v;
@@ -307,6 +320,7 @@ static int do_list(struct request *q)
 			DMEMIT("%02x", s->attr[k]);
 		if (!s->attr_size)
 			DMEMIT("-");
+		DMEMIT(" %u", atomic_read(&c->shadow[i]->damaged));
 	}
 	srcu_read_unlock(&v->srcu, idx);
 	kfree(s);
@@ -439,6 +453,7 @@ static const struct {
 	{ "fingerprint", do_fingerprint, 0, DMS_EXTRA_PRINTS },
 	{ "checkpoint",	 do_checkpoint,	 0, 0 },
 	{ "trust",	 do_trust,	 0, 0 },
+	{ "scrub",	 do_scrub,	 1, 2 },
 	{ "list",	 do_list,	 0, 1 },
 };
 
@@ -541,5 +556,6 @@ void dms_status(struct dms_volume *v, char *result, unsigned int maxlen)
 		       (unsigned long long)v->origin_chunks);
 	else
 		DMEMIT("- ");
-	DMEMIT("%pUb %s", s->uuid, found[v->found]);
+	DMEMIT("%pUb %s ", s->uuid, found[v->found]);
+	dms_scrub_status(v, result + sz, maxlen - sz);
 }

@@ -156,6 +156,21 @@ static int origin_map(struct dm_target *ti, struct bio *bio)
 	return dms_map_origin(t->v, bio);
 }
 
+/* Before writes are held, which the scrub need not make longer. */
+static void origin_presuspend(struct dm_target *ti)
+{
+	struct origin_target *t = ti->private;
+
+	dms_scrub_pause(t->v);
+}
+
+static void origin_presuspend_undo(struct dm_target *ti)
+{
+	struct origin_target *t = ti->private;
+
+	dms_scrub_resume(t->v);
+}
+
 static void origin_postsuspend(struct dm_target *ti)
 {
 	struct origin_target *t = ti->private;
@@ -187,6 +202,7 @@ static void origin_resume(struct dm_target *ti)
 	struct origin_target *t = ti->private;
 
 	dms_volume_live(t->v, ti);
+	dms_scrub_resume(t->v);
 }
 
 static void origin_status(struct dm_target *ti, status_type_t type, unsigned int flags,
@@ -242,6 +258,8 @@ static struct target_type origin_type = {
 	.ctr = origin_ctr,
 	.dtr = origin_dtr,
 	.map = origin_map,
+	.presuspend = origin_presuspend,
+	.presuspend_undo = origin_presuspend_undo,
 	.postsuspend = origin_postsuspend,
 	.preresume = origin_preresume,
 	.resume = origin_resume,

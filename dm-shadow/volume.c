@@ -55,6 +55,7 @@ void dms_volume_fail(struct dms_volume *v, enum dms_mode mode, const char *what,
 
 static void volume_free(struct dms_volume *v)
 {
+	dms_scrub_exit(v);
 	cancel_work_sync(&v->event_work);
 	dms_saver_exit(v);
 	dms_merge_exit(v);
@@ -100,6 +101,8 @@ static struct dms_volume *volume_create(const struct dms_config *c, char **error
 		r = dms_background_init(v);
 	if (!r)
 		r = dms_merge_init(v);
+	if (!r)
+		r = dms_scrub_init(v);
 	if (!r)
 		r = dms_area_open(v, c, error);
 	if (r) {
@@ -192,6 +195,7 @@ void dms_volume_put(struct dms_volume *v, bool origin)
 	v->origins -= origin;
 	if (!--v->users) {
 		list_del(&v->list);
+		dms_scrub_stop(v);
 		/* The merge may wait for the background: it ends first. */
 		WRITE_ONCE(v->merge_stop, true);
 		cancel_work_sync(&v->merge_work);

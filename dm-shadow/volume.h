@@ -16,6 +16,8 @@
  *                superblocks; may wait for the saver to turn to the other table
  *   merge        merge.c, one work item: brings chunks home; may wait for the
  *                saver, which may wait for the background
+ *   scrub        scrub.c, one work item: reads what copies would read; waits for
+ *                none of the others
  *
  * Messages run in the caller's context under v->meta and hand journal records
  * to the saver.
@@ -75,12 +77,14 @@
 #define DMS_JOURNAL_RESERVE	4	/* journal blocks kept free of saves */
 #define DMS_JOURNAL_URGENT	2	/* and of what the background does not wait for */
 #define DMS_HOME_WANTED		64
+#define DMS_DAMAGE_KNOWN	128
 #define DMS_DEFAULT_CACHE_KIB	16384
 #define DMS_MIN_CACHE_KIB	1024
 
 struct dms_bio;
 struct dms_cache;
 struct dms_merge;
+struct dms_scrub;
 struct dms_volume;
 
 enum dms_mode {			/* I6: only upwards */
@@ -106,6 +110,7 @@ struct dms_shadow {
 	bool dead;			/* deleted or dropped, still open */
 	unsigned int opens;		/* targets, under v->info_lock */
 	atomic_t errors;		/* checksum errors */
+	atomic_t damaged;		/* chunks known to be */
 	struct list_head dead_list;
 };
 
@@ -183,6 +188,12 @@ struct dms_range {
 	u64 first, last;		/* chunks */
 };
 
+/* An exception whose data is damaged.  Tags are never used again, so it stays true. */
+struct dms_damage {
+	u64 chunk;
+	u32 tag;
+};
+
 /* A CPU's reads of copies, see map.c. */
 struct dms_tracker {
 	spinlock_t lock;		/* guards reads */
@@ -225,7 +236,7 @@ struct dms_volume {
 	 */
 	struct mutex back_mutex;	/* trees, checkpoints, superblock */
 	struct mutex meta;		/* one message about copies at a time */
-	spinlock_t info_lock;		/* contents of infos, opens, dead */
+	spinlock_t info_lock;		/* contents of infos, opens, dead, damage */
 	u32 epoch;
 	struct dms_exempt_load *exempt_load;	/* NULL: none; under back_mutex */
 	u64 prints[DMS_VOLUME_PRINTS];	/* origin blocks to sample */
@@ -276,7 +287,7 @@ struct dms_volume {
 	struct page *spare_page[DMS_SAVE_MAX_BLOCKS];
 	struct list_head spare_saves;
 	u32 nr_spare_pages, nr_spare_saves;
-	struct bio_set bs;		/* the merge's, too */
+	struct bio_set bs;		/* the merge's and the scrub's, too */
 	u64 journal_head;		/* next sequence; saver's, read by others */
 	u64 journal_tail;		/* first sequence a replay needs */
 	u64 journal_stable;
@@ -327,6 +338,10 @@ struct dms_volume {
 	struct dms_range wanted[DMS_HOME_WANTED]; /* detained writes wait for these */
 	struct dms_range serving[DMS_HOME_WANTED]; /* the merge's own copy of them */
 	bool merge_stuck;		/* error: tried again at the next activation */
+
+	struct dms_scrub *scrub;
+	u32 nr_damage;
+	struct dms_damage damage[DMS_DAMAGE_KNOWN];	/* each counted once; more: as met */
 
 	struct dms_stats stats;
 };
@@ -552,6 +567,24 @@ bool dms_merge_home(struct dms_volume *v, u64 first, u64 last);
 struct dms_shadow *dms_merge_source(struct dms_volume *v, u64 first, u32 max, u32 *n);
 void dms_merge_want(struct dms_volume *v, struct dms_bio *b);
 bool dms_merge_busy(const struct dms_volume *v);
+
+/* --- scrub.c --- */
+
+int dms_scrub_init(struct dms_volume *v);
+void dms_scrub_exit(struct dms_volume *v);
+/* -EALREADY, -EROFS or -ENOMEM.  Sleeps, as do the next three, for a batch at most. */
+int dms_scrub_start(struct dms_volume *v, u32 kib_per_second);	/* 0: no limit */
+void dms_scrub_stop(struct dms_volume *v);
+/* While the origin is suspended the scrub reads nothing. */
+void dms_scrub_pause(struct dms_volume *v);
+void dms_scrub_resume(struct dms_volume *v);
+/* Its fields of the status; returns their length. */
+int dms_scrub_status(struct dms_volume *v, char *result, unsigned int maxlen);
+/*
+ * The saved data of @chunk with tag @tag is damaged: tell, and count it once for
+ * each copy that sees it.  Under v->srcu; may read index blocks.
+ */
+void dms_damaged(struct dms_volume *v, u64 chunk, u32 tag);
 
 /* --- message.c --- */
 

@@ -178,7 +178,7 @@ static int status(const char *name, char **fields)
 	return 0;
 }
 
-/* A line of the list in words: 11 of them, @id 0 for the whole list. */
+/* A line of the list in words: 12 of them, @id 0 for the whole list. */
 static char *list(const char *name, const char *id)
 {
 	char *text;

@@ -65,6 +65,14 @@ bad_message 'under way' exempt "$a" begin
 message exempt "$b" abort
 expect - "$(listed "$b" 7)" "flags after an aborted load"
 
+bad_message 'number of arguments' scrub
+bad_message 'number of arguments' scrub start 1 2
+bad_message 'argument' scrub now
+bad_message 'argument' scrub stop 1
+bad_message 'argument' scrub start fast
+bad_message 'argument' scrub start -1
+bad_message 'argument' scrub start 4294967296
+expect - "$(status 27)" scrub
 bad_message 'number of arguments' limit
 bad_message 'argument' limit much
 bad_message 'argument' limit -5

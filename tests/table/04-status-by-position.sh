@@ -8,7 +8,7 @@ take
 take
 
 fields=$(dmsetup status o | wc -w)
-expect $((3 + 26)) "$fields" "number of fields"
+expect $((3 + 30)) "$fields" "number of fields"
 expect rw "$(status 1)" mode
 expect persistent "$(status 2)" persistence
 expect 32 "$(status 3)" "chunk sectors"
@@ -21,6 +21,7 @@ expect "$ID" "$(status 9)" epoch
 expect drop-oldest "$(status 10)" policy
 expect new "$(status 26)" "how it was found"
 expect - "$(status 24)" merge
+expect "- 0/512 0 0" "$(status 27 28 29 30)" scrub
 [[ $(status 12) =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] || fail "journal: $(status 12)"
 [[ $(status 13) =~ ^[0-9]+:[0-9]+$ ]] || fail "index: $(status 13)"
 [[ $(status 14) =~ ^0/[1-9][0-9]*$ ]] || fail "exceptions in memory: $(status 14)"
@@ -54,6 +55,12 @@ message checkpoint
 expect 0 "$(status 14 | cut -d / -f 1)" "exceptions in memory"
 [ "$(status 13 | cut -d : -f 2)" -gt 0 ] || fail "entries in the index: $(status 13)"
 
+message scrub start
+scrubbed() { [ "$(status 27)" = done ]; }
+wait_for scrubbed
+# The 10 chunks with data
+expect "done 512/512 160 0" "$(status 27 28 29 30)" scrub
+
 show "$ID"
 expect 5 "$(($(dmsetup status "c$ID" | wc -w) - 3))" "fields of a copy"
 expect valid "$(dm_status "c$ID" 1)" "state"
@@ -70,3 +77,4 @@ expect 900 "$(status 5)" "limit, kept"
 expect block:7 "$(status 10)" "policy, kept"
 expect 66 "$(status 11)" "low space, kept"
 expect 0 "$(status 17)" "chunks saved, since activation"
+expect "- 0/512 0 0" "$(status 27 28 29 30)" "scrub, since activation"

@@ -14,7 +14,7 @@ plain=$ID
 
 check()
 {
-	expect 11 "$(message list "$id" | wc -w)" fields
+	expect 12 "$(message list "$id" | wc -w)" fields
 	expect "$u" "$(listed "$id" 2)" uuid
 	expect "$s" "$(listed "$id" 3)" "set uuid"
 	expect 3 "$(listed "$id" 4)" members
@@ -25,6 +25,7 @@ check()
 	expect "$2" "$(listed "$id" 8)" "locked until"
 	expect "$3" "$(listed "$id" 9)" "exempt chunks"
 	expect "$4" "$(listed "$id" 11)" attr
+	expect 0 "$(listed "$id" 12)" "damaged chunks"
 	expect 1 "$(listed "$plain" 4)" "members of a set of its own"
 	expect - "$(listed "$plain" 11)" "no attr"
 }
