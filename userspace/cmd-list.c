@@ -13,7 +13,7 @@
 /* --- list, show: shadow copies --- */
 
 enum { F_COPY, F_CREATED, F_CREATED_NSEC, F_STATE, F_SIZE, F_CONSISTENCY, F_NAME, F_LABEL, F_MOUNT,
-	F_ID, F_UUID, F_SET, F_MEMBERS, F_VOLUME, F_DEVICE, F_ORIGIN, F_SUSPECT, F_MERGING,
+	F_ID, F_UUID, F_SET, F_MEMBERS, F_VOLUME, F_DEVICE, F_ORIGIN, F_SUSPECT, F_MERGING, F_DAMAGED,
 	F_LOCKED, F_EXEMPT, F_OPENS, F_FS, F_SERIAL, F_CLUSTER, F_DIRTY, F_WAS_MOUNTED, F_MACHINE,
 	F_UID, F_COMMAND, F_HOLD, F_NOTE };
 
@@ -36,6 +36,7 @@ static const struct field copy_fields[] = {
 	[F_ORIGIN] = { "origin", "Origin", FIELD_TEXT, IN_BLOCK },
 	[F_SUSPECT] = { "suspect", "Suspect", FIELD_BOOL, 0 },
 	[F_MERGING] = { "merging", "Being merged", FIELD_BOOL, 0 },
+	[F_DAMAGED] = { "damaged_chunks", "Damaged chunks", FIELD_NUMBER, IN_BLOCK },
 	[F_LOCKED] = { "locked_until", "Locked until", FIELD_TIME, IN_BLOCK },
 	[F_EXEMPT] = { "exempt_bytes", "Free, not kept", FIELD_BYTES, IN_BLOCK },
 	[F_OPENS] = { "opens", "Opened", FIELD_NUMBER, 0 },
@@ -57,6 +58,8 @@ static const char *copy_note(const struct copy *c)
 
 	if (c->invalid)
 		return "the copy is lost and can only be deleted";
+	if (c->damaged)
+		return "saved data is damaged, reading those chunks gives an error";
 	if (c->suspect)
 		return "the volume was written while it was not active, what is read here may be wrong";
 	if (c->preparing)
@@ -103,6 +106,7 @@ static void copy_record(struct output *o, const struct copy *c)
 	output_text(o, F_STATE, copy_state(c));
 	output_bool(o, F_SUSPECT, c->suspect);
 	output_bool(o, F_MERGING, c->merging);
+	output_number(o, F_DAMAGED, c->damaged);
 	output_number(o, F_SIZE, c->sectors << 9);
 	output_text(o, F_MOUNT, mount);
 	if (c->locked_until)
@@ -188,6 +192,7 @@ enum { S_VOLUME, S_MODE, S_DEVICE, S_MOUNT, S_ORIGIN, S_AREA, S_UUID, S_FS, S_LA
 	S_LIMIT, S_POLICY, S_LOW, S_VOLATILE, S_FOUND, S_SAVED, S_ZERO, S_DROPPED, S_CSUM,
 	S_AREA_ERRORS, S_UNREADABLE, S_CHECKPOINTS, S_JOURNAL, S_JOURNAL_SIZE, S_TREES, S_ENTRIES,
 	S_EXCEPTIONS, S_CACHE, S_CACHE_LIMIT, S_BITMAPS, S_MERGE, S_MERGE_DONE, S_MERGE_TOTAL,
+	S_SCRUB, S_SCRUB_DONE, S_SCRUB_TOTAL, S_SCRUB_BYTES, S_SCRUB_DAMAGED,
 	S_NOTE };
 
 static const struct field status_fields[] = {
@@ -233,6 +238,11 @@ static const struct field status_fields[] = {
 	[S_MERGE] = { "merging", "Merging", FIELD_NUMBER, IN_BLOCK },
 	[S_MERGE_DONE] = { "merge_done", "Chunks merged", FIELD_NUMBER, IN_BLOCK },
 	[S_MERGE_TOTAL] = { "merge_total", "Chunks to merge", FIELD_NUMBER, IN_BLOCK },
+	[S_SCRUB] = { "scrub", "Scrub", FIELD_TEXT, IN_BLOCK },
+	[S_SCRUB_DONE] = { "scrub_done", "Chunks scrubbed", FIELD_NUMBER, IN_BLOCK },
+	[S_SCRUB_TOTAL] = { "scrub_total", "Chunks to scrub", FIELD_NUMBER, IN_BLOCK },
+	[S_SCRUB_BYTES] = { "scrub_bytes", "Verified", FIELD_BYTES, IN_BLOCK },
+	[S_SCRUB_DAMAGED] = { "scrub_damaged_chunks", "Found damaged", FIELD_NUMBER, IN_BLOCK },
 	[S_NOTE] = { "note", "Note", FIELD_TEXT, IN_BLOCK },
 };
 
@@ -316,6 +326,13 @@ static void status_record(struct output *o, const struct volume *v)
 		output_number(o, S_MERGE, s->merge_id);
 		output_number(o, S_MERGE_DONE, s->merge_done);
 		output_number(o, S_MERGE_TOTAL, s->merge_total);
+	}
+	output_text(o, S_SCRUB, s->scrub_state);
+	if (strcmp(s->scrub_state, "none")) {
+		output_number(o, S_SCRUB_DONE, s->scrub_done);
+		output_number(o, S_SCRUB_TOTAL, s->scrub_total);
+		output_number(o, S_SCRUB_BYTES, s->scrub_kib << 10);
+		output_number(o, S_SCRUB_DAMAGED, s->scrub_damaged);
 	}
 }
 

@@ -253,6 +253,8 @@ static int run_merge(const struct request *r)
 	copy_spec(c, spec);
 	if (c->suspect)
 		warn("%s: is suspect, its content may be wrong", spec);
+	if (c->damaged)
+		warn("%s: is damaged, the merge will stand still at the first damaged chunk", spec);
 	rc = confirm(given(r, "force"), "%s: lose what was written since and make the volume what %s shows",
 		     v->node.name, spec);
 	if (!rc)

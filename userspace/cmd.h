@@ -45,7 +45,7 @@ extern const struct command cmd_create;
 extern const struct command cmd_list, cmd_show, cmd_status;
 extern const struct command cmd_mount, cmd_unmount;
 extern const struct command cmd_delete, cmd_rename, cmd_lock, cmd_unlock;
-extern const struct command cmd_merge;
+extern const struct command cmd_merge, cmd_scrub;
 extern const struct command cmd_storage, cmd_storage_list, cmd_storage_limit;
 extern const struct command cmd_storage_resize, cmd_storage_policy;
 /* cmd-area.c */

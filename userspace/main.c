@@ -22,7 +22,7 @@ static const struct command *const commands[] = {
 	&cmd_attach, &cmd_detach, &cmd_activate, &cmd_deactivate,
 	&cmd_create, &cmd_list, &cmd_show, &cmd_status,
 	&cmd_mount, &cmd_unmount, &cmd_delete, &cmd_rename, &cmd_lock, &cmd_unlock,
-	&cmd_merge,
+	&cmd_merge, &cmd_scrub,
 	&cmd_storage, &cmd_storage_list, &cmd_storage_limit, &cmd_storage_resize,
 	&cmd_storage_policy,
 	&cmd_format, &cmd_check, &cmd_dump,

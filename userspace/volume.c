@@ -116,8 +116,14 @@ static bool parse_status(const char *text, struct status *ret)
 	    !next_number(&r, UINT64_MAX, &s.area_errors) ||
 	    !next_number(&r, UINT64_MAX, &s.unreadable) ||
 	    !next_number(&r, UINT64_MAX, &s.checkpoints) || !parse_merge(next_word(&r), &s) ||
-	    !next_text(&r, s.uuid, sizeof(s.uuid)) || !next_text(&r, s.found, sizeof(s.found)))
+	    !next_text(&r, s.uuid, sizeof(s.uuid)) || !next_text(&r, s.found, sizeof(s.found)) ||
+	    !next_text(&r, s.scrub_state, sizeof(s.scrub_state)) ||
+	    !next_pair(&r, '/', &s.scrub_done, &s.scrub_total) ||
+	    !next_number(&r, UINT64_MAX, &s.scrub_kib) ||
+	    !next_number(&r, UINT64_MAX, &s.scrub_damaged))
 		return false;
+	if (!strcmp(s.scrub_state, "-"))
+		strcpy(s.scrub_state, "none");
 	*ret = s;
 	return true;
 }
@@ -148,7 +154,9 @@ static bool parse_copy(char *line, struct copy *ret)
 		c.merging |= *p == 'm';
 	}
 	p = next_word(&line);
-	attr_parse(p && strcmp(p, "-") ? p : "", &c.attr);
+	if (!p || !next_u32(&line, &c.damaged))
+		return false;
+	attr_parse(strcmp(p, "-") ? p : "", &c.attr);
 	*ret = c;
 	return true;
 }
@@ -426,8 +434,8 @@ void copy_node_name(const struct copy *c, char ret[NODE_NAME_SIZE])
 
 const char *copy_state(const struct copy *c)
 {
-	return c->invalid ? "invalid" : c->suspect ? "suspect" : c->preparing ? "preparing" :
-	       c->merging ? "merging" : "valid";
+	return c->invalid ? "invalid" : c->damaged ? "damaged" : c->suspect ? "suspect" :
+	       c->preparing ? "preparing" : c->merging ? "merging" : "valid";
 }
 
 int copy_show(const struct copy *c, char **ret_path)

@@ -28,6 +28,7 @@ struct copy {
 	uint32_t created_nsec;
 	uint64_t sectors;
 	bool preparing, suspect, invalid, exempt, merging;
+	uint32_t damaged;		/* chunks, as found since activation */
 	uint64_t locked_until;
 	uint64_t exempt_chunks;
 	unsigned int opens;
@@ -53,6 +54,9 @@ struct status {
 	uint64_t merge_done, merge_total;	/* chunks */
 	char uuid[37];
 	char found[16];			/* new, clean, recovered, changed */
+	char scrub_state[16];		/* none, running, done, stopped, failed */
+	uint64_t scrub_done, scrub_total;	/* chunks of the volume */
+	uint64_t scrub_kib, scrub_damaged;	/* verified; chunks */
 };
 
 struct volume {
@@ -112,7 +116,7 @@ int volumes_lock(struct volume **list, size_t count);
 
 void copy_spec(const struct copy *c, char ret[COPY_SPEC_SIZE]);	/* NAME@ID */
 void copy_node_name(const struct copy *c, char ret[NODE_NAME_SIZE]);
-/* "preparing", "valid", "suspect", "invalid", "merging" */
+/* "preparing", "valid", "suspect", "damaged", "invalid", "merging" */
 const char *copy_state(const struct copy *c);
 /* The node is made unless it is there; free() *@ret_path, which may be NULL. */
 int copy_show(const struct copy *c, char **ret_path);

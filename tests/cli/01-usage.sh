@@ -58,6 +58,16 @@ wrong lock one
 wrong lock one @
 wrong lock one @-5
 wrong merge --status --force one
+wrong scrub
+wrong scrub one two
+wrong scrub one --rate
+wrong scrub one --rate fast
+wrong scrub one --rate 512
+wrong scrub one --rate -1K
+wrong scrub one --rate 5T
+wrong scrub one --status --stop
+wrong scrub one --status --no-wait
+wrong scrub one --stop --rate 1M
 wrong storage limit one
 wrong storage policy one
 wrong storage policy one --when-full block
