@@ -61,7 +61,7 @@ struct progress {
 
 struct dms_scrub {
 	struct dms_volume *v;
-	struct mutex mutex;
+	struct mutex mutex;		/* start, stop, pause, resume */
 	struct workqueue_struct *wq;
 	struct delayed_work work;
 	struct batch *batch;		/* while RUNNING */

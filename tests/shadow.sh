@@ -186,6 +186,12 @@ sound()
 	echo "$1: $(tail -n 1 out)"
 }
 
+# scrub_is STATE
+scrub_is()
+{
+	[ "$(status 27)" = "$1" ]
+}
+
 merge_done()
 {
 	[ "$(status 24)" = - ]

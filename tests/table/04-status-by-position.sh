@@ -56,8 +56,7 @@ expect 0 "$(status 14 | cut -d / -f 1)" "exceptions in memory"
 [ "$(status 13 | cut -d : -f 2)" -gt 0 ] || fail "entries in the index: $(status 13)"
 
 message scrub start
-scrubbed() { [ "$(status 27)" = done ]; }
-wait_for scrubbed
+wait_for scrub_is 'done'
 # The 10 chunks with data
 expect "done 512/512 160 0" "$(status 27 28 29 30)" scrub
 
