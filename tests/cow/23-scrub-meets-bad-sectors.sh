@@ -1,0 +1,56 @@
+#!/bin/bash
+# Proves that saved data that can't be read, and chunks whose place a damaged index
+# block can't tell any more, count as damaged, while the scrub goes on to the end and
+# finds all the rest sound.
+# dmesg: I/O error|Buffer I/O|read|damaged
+# slow
+. "$(dirname "$0")/../shadow.sh"
+need_target error
+requires python3
+devices 8 32
+real=$area
+n=$(sectors "$real")
+dm_create area "0 $n linear $real 0"
+area=/dev/mapper/area
+stomp fill "$origin" --seq 1
+activate
+take
+stomp fill /dev/mapper/o --seq 2
+message checkpoint
+deactivate
+block=$(python3 - "$real" <<-'END'
+	import struct, sys
+	data = open(sys.argv[1], "rb").read()
+	for n in range(len(data) // 4096):
+	    if struct.unpack_from("<Q", data, n * 4096 + 8)[0] == 800 << 32 | 1:
+	        print(n)
+	END
+)
+[ -n "$block" ] || fail "the saved chunk wasn't found"
+at=$((block * 8))
+dm_reload area "0 $at linear $real 0
+$at 8 error
+$((at + 8)) $((n - at - 8)) linear $real $((at + 8))"
+activate
+message scrub start
+wait_for scrub_is 'done'
+expect "512/512 8192 1 1" "$(status 28 29 30) $(listed "$ID" 12)" "a bad sector"
+expect 0 "$(status 20)" "checksum errors"
+[ "$(status 21)" -gt 0 ] || fail "no diff area error is counted"
+expect rw "$(status 1)" mode
+dm_reload area "0 $n linear $real 0"
+message scrub start
+wait_for scrub_is 'done'
+expect "512/512 8192 0" "$(status 28 29 30)" "no bad sector"
+expect 1 "$(listed "$ID" 12)" "what was found before"
+deactivate
+
+blocks damage "$real" "$(block_of leaf)"
+activate
+message scrub start
+wait_for scrub_is 'done'
+read -r chunks kib damaged <<<"$(status 28 29 30)"
+expect 512/512 "$chunks" "chunks looked at"
+[ "$damaged" -gt 0 ] || fail "a damaged index block wasn't noticed"
+# Each chunk is one or the other
+expect 512 $((kib / 16 + damaged)) "chunks accounted for"
