@@ -24,7 +24,7 @@ expect "done 1024 $((16416 << 10))" "$(json '" ".join(str(j["volumes"][0][k]) fo
 
 # A chunk of each copy
 for stamp in "1 16000" "2 16032"; do
-	block=$(python3 - "$area" ${stamp% *} ${stamp#* } <<-'END'
+	block=$(python3 - "$area" "${stamp% *}" "${stamp#* }" <<-'END'
 		import struct, sys
 		data, seq, sector = open(sys.argv[1], "rb").read(), int(sys.argv[2]), int(sys.argv[3])
 		for n in range(len(data) // 4096):

@@ -3,7 +3,9 @@
 # counts it for just the copies that see it, reads each saved chunk once (in
 # the index and in memory), counts nothing twice, and tells by events when it finds
 # something and when it is over.
+# timeout: 600
 # dmesg: checksum
+# slow
 . "$(dirname "$0")/../shadow.sh"
 requires python3
 
@@ -48,8 +50,9 @@ damaged_chunks()
 	echo "${all[*]}"
 }
 
-for chunk in 4K 16K 1M; do
-	devices 8 128 --chunk-size $chunk
+for size in "4K 32" "16K 32" "1M 128"; do
+	chunk=${size% *}
+	devices 8 "${size#* }" --chunk-size "$chunk"
 	stomp fill "$origin" --seq 1
 	activate
 	take
@@ -62,7 +65,7 @@ for chunk in 4K 16K 1M; do
 	stomp fill /dev/mapper/o --seq 3 --count 4096
 	# Zeros need no look
 	stomp fill /dev/mapper/o --seq 0 --start 12288
-	chunks=$((16384 * 512 / $(numfmt --from=iec $chunk)))
+	chunks=$((16384 * 512 / $(numfmt --from=iec "$chunk")))
 	# a and b need 0...16383 of write 1 (c too from 8192 on), c 0...4095 of write 2
 	saved=$(((8192 + 4096 + 4096) / 2))
 

@@ -18,7 +18,7 @@ scrubs()
 		state=${line%% *}
 		[ -z "$state" ] || [ "$state" = running ] ||
 			dmsetup message stomp-origin 0 scrub start 2>/dev/null || true
-		[[ $state != done && $state != failed ]] || echo "$line" >>"$1"
+		case $state in 'done' | failed) echo "$line" >>"$1" ;; esac
 		sleep 0.05
 	done
 }
