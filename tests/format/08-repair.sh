@@ -79,11 +79,10 @@ repaired()
 	echo "$what: $good copies, $(grep -c '^repair' said) repairs"
 }
 
-blocks list "$area" >/dev/null
 restore
-blocks list "$area" >list
+blocks list "$area" >blocks.list
 for kind in super shadow bitmap node leaf exempt-leaf journal; do
-	mapfile -t at < <(awk -v t=$kind '$1 == t { print $2 }' list)
+	mapfile -t at < <(awk -v t=$kind '$1 == t { print $2 }' blocks.list)
 	[ ${#at[@]} -gt 0 ] || { echo "no $kind"; continue; }
 	case $kind in
 	super|bitmap|node|leaf) kept=3 ;;
@@ -92,12 +91,12 @@ for kind in super shadow bitmap node leaf exempt-leaf journal; do
 	esac
 	restore
 	blocks damage "$area" "${at[0]}"
-	repaired "$kind ${at[0]}" $kept
+	repaired "$kind ${at[0]}" "$kept"
 done
 
 # What was good before is good afterwards, all of it: nothing was lost here.
 restore
-blocks damage "$area" "$(awk '$1 == "bitmap" { print $2; exit }' list)"
+blocks damage "$area" "$(awk '$1 == "bitmap" { print $2; exit }' blocks.list)"
 shadowctl check --repair --force "$area" >/dev/null
 activate
 show "$second"
