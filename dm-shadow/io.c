@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Synchronous I/O of whole blocks, for metadata. */
+/*
+ * Synchronous I/O of whole blocks, for metadata.  What fails is tried again: one error
+ * that passes should not cost all copies.
+ */
 #include "volume.h"
 
-static int transfer(struct block_device *bdev, u64 block, u32 nr, void *buf, blk_opf_t opf)
+#define IO_TRIES	3
+
+static int transfer_once(struct block_device *bdev, u64 block, u32 nr, void *buf, blk_opf_t opf)
 {
 	while (nr) {
 		u32 count = min_t(u32, nr, BIO_MAX_VECS);
@@ -28,6 +33,20 @@ static int transfer(struct block_device *bdev, u64 block, u32 nr, void *buf, blk
 		buf += count * DMS_BLOCK_SIZE;
 	}
 	return 0;
+}
+
+static int transfer(struct block_device *bdev, u64 block, u32 nr, void *buf, blk_opf_t opf)
+{
+	u32 tries = IO_TRIES;
+	int r;
+
+	/* After a flush that failed nobody knows what the next one makes durable. */
+	if (opf & REQ_PREFLUSH)
+		tries = 1;
+	do {
+		r = transfer_once(bdev, block, nr, buf, opf);
+	} while (r && --tries);
+	return r;
 }
 
 int dms_io_read(struct block_device *bdev, u64 block, u32 nr, void *buf)
