@@ -33,9 +33,10 @@
  *
  * What is exempt in the copy stays as it is on the origin: it was free space.
  * What could not be read when it was saved can't be brought home and stays too.
- * If saved data does not fit its checksum the merge stops there and says so:
- * reading that chunk gives an error rather than a guess; it is tried again at
- * the next activation.
+ * If saved data can't be read, or does not fit its checksum, or the origin can't
+ * be written, the merge stops there and says so: reading that chunk gives an error
+ * rather than a guess, and so does writing to what is not home.  It is tried again
+ * every now and then.
  *
  * Locking: v->merge_shadow is set under v->meta with the origin suspended, and
  * cleared by the merge's work item, which alone moves the cursor.
@@ -46,6 +47,8 @@
 #include "volume.h"
 
 #define WINDOW_TIME	HZ		/* between two cursor records */
+#define MERGE_TRIES	3		/* a second apart, before writes fail */
+#define STUCK_TIME	(10 * HZ)	/* between tries from then on */
 #define BATCHES		4
 #define BATCH_BLOCKS	DMS_MAX_CHUNK_BLOCKS	/* and a bio's worth */
 #define BATCH_RUNS	32
@@ -687,18 +690,45 @@ static int step(struct dms_merge *m)
 
 void dms_merge_wake(struct dms_volume *v)
 {
+	/* Not sooner where it waits before another try. */
 	if (!READ_ONCE(v->merge_stop))
-		queue_work(v->merge_wq, &v->merge_work);
+		queue_delayed_work(v->merge_wq, &v->merge_work, 0);
+}
+
+/*
+ * An error: when to try again, in jiffies.  Writes wait for the first tries and fail
+ * from then on.
+ */
+static unsigned long after_error(struct dms_volume *v, u32 id, int error)
+{
+	if (v->merge_stuck)
+		return STUCK_TIME;
+	if (++v->merge_errors < MERGE_TRIES)
+		return HZ;
+	WRITE_ONCE(v->merge_stuck, true);
+	DMERR("%s: merging shadow copy %u stopped: error %d; it will be tried again", v->name, id,
+	      error);
+	dms_volume_event(v);
+	return STUCK_TIME;
+}
+
+static void after_success(struct dms_volume *v, u32 id)
+{
+	v->merge_errors = 0;
+	if (v->merge_stuck)
+		DMINFO("%s: merging shadow copy %u goes on", v->name, id);
+	WRITE_ONCE(v->merge_stuck, false);
 }
 
 static void merge(struct work_struct *work)
 {
-	struct dms_volume *v = container_of(work, struct dms_volume, merge_work);
+	struct dms_volume *v = container_of(work, struct dms_volume, merge_work.work);
 	u32 id = READ_ONCE(v->merge_shadow);
+	unsigned long pause = 0;
 	unsigned int noio;
 	int r;
 
-	if (!id || v->merge_stuck || READ_ONCE(v->merge_stop))
+	if (!id || READ_ONCE(v->merge_stop))
 		return;
 	/* The background wakes us when the copies are marked lost (I6). */
 	if (READ_ONCE(v->mode) != DMS_MODE_RW && READ_ONCE(v->nr_needy))
@@ -710,30 +740,28 @@ static void merge(struct work_struct *work)
 	if (v->merge && r < 0)
 		abandon(v->merge);
 	memalloc_noio_restore(noio);
+	if (r >= 0)
+		after_success(v, id);
+	else if (r == -ENOMEM)
+		pause = HZ / 10;
+	else if (r != -EROFS)	/* that: failed meanwhile; once more, without records */
+		pause = after_error(v, id, r);
 	if (r > 0) {
 		DMINFO("%s: shadow copy %u is merged", v->name, id);
 		dms_volume_event(v);
-	} else if (r == -ENOMEM) {
-		schedule_timeout_uninterruptible(HZ / 10);
-	} else if (r == -EROFS) {
-		/* Failed meanwhile: once more, without records. */
-	} else if (r) {
-		v->merge_stuck = true;
-		DMERR("%s: merging shadow copy %u stopped: error %d", v->name, id, r);
-		dms_volume_event(v);
 	}
 	dms_saver_wake(v);
-	if (r <= 0 && !v->merge_stuck) {
-		dms_merge_wake(v);
-	} else {
+	if (r > 0 || v->merge_stuck) {
 		merge_free(v->merge);
 		v->merge = NULL;
 	}
+	if (r <= 0 && !READ_ONCE(v->merge_stop))
+		queue_delayed_work(v->merge_wq, &v->merge_work, pause);
 }
 
 int dms_merge_init(struct dms_volume *v)
 {
-	INIT_WORK(&v->merge_work, merge);
+	INIT_DELAYED_WORK(&v->merge_work, merge);
 	v->merge_wq = alloc_workqueue("dm-shadow-merge", WQ_MEM_RECLAIM | WQ_UNBOUND, 1);
 	return v->merge_wq ? 0 : -ENOMEM;
 }
@@ -753,7 +781,7 @@ static void apply_start(struct dms_volume *v, struct dms_op *op)
 	v->home = op->bits;
 	v->epoch = op->epoch;
 	v->merge_epoch = op->epoch;
-	v->merge_stuck = false;
+	v->merge_errors = 0;
 	v->nr_wanted = 0;
 	v->exact = false;
 	set_cursor(v, 0);

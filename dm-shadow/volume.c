@@ -198,7 +198,7 @@ void dms_volume_put(struct dms_volume *v, bool origin)
 		dms_scrub_stop(v);
 		/* The merge may wait for the background: it ends first. */
 		WRITE_ONCE(v->merge_stop, true);
-		cancel_work_sync(&v->merge_work);
+		cancel_delayed_work_sync(&v->merge_work);
 		WRITE_ONCE(v->closing, true);
 		cancel_work_sync(&v->back_work);
 		dms_area_close(v);

@@ -326,7 +326,7 @@ struct dms_volume {
 
 	/* merge */
 	struct workqueue_struct *merge_wq;
-	struct work_struct merge_work;
+	struct delayed_work merge_work;
 	struct dms_merge *merge;	/* its memory, the work item's own; NULL: none yet */
 	bool merge_stop;		/* the volume is about to close */
 	u32 merge_shadow;		/* 0: none */
@@ -337,7 +337,8 @@ struct dms_volume {
 	u32 nr_wanted;
 	struct dms_range wanted[DMS_HOME_WANTED]; /* detained writes wait for these */
 	struct dms_range serving[DMS_HOME_WANTED]; /* the merge's own copy of them */
-	bool merge_stuck;		/* error: tried again at the next activation */
+	u32 merge_errors;		/* in a row */
+	bool merge_stuck;		/* by errors: writes to what is not home fail */
 
 	struct dms_scrub *scrub;
 	u32 nr_damage;
