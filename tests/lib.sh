@@ -87,8 +87,8 @@ need_target()
 
 	case $1 in
 	shadow*) ;;
-	recorder) [ -d /sys/module/dm_recorder ] ||
-		insmod "$TOP/build/$KERNEL/recorder/dm-recorder.ko" ;;
+	recorder|failnth) [ -d "/sys/module/dm_$1" ] ||
+		insmod "$TOP/build/$KERNEL/targets/dm-$1.ko" ;;
 	*) modprobe -q "dm-$1" || true ;;
 	esac
 	have=$(dmsetup targets | awk -v t="$1" '$1 == t { print substr($2, 2) }')

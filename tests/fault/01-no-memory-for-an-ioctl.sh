@@ -17,4 +17,4 @@ echo 0 >$debug/fail_page_alloc/verbose
 echo 1 >/proc/sys/kernel/printk
 devices 8 24
 # shellcheck disable=SC2046 # a word or none
-faults "$origin" "$area" $(count '' all)
+faults memory "$origin" "$area" $(count '' all)

@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # It comes with the kernel's source, not with its headers.
-source=$(tests/vm/uml.sh --source)
-mapfile -t module < <(git ls-files 'dm-shadow/*.[ch]' 'tests/recorder/*.[ch]')
+source=$(tests/vm/debug-kernel.sh --source)
+mapfile -t module < <(git ls-files 'dm-shadow/*.[ch]' 'tests/targets/*.[ch]')
 mapfile -t programs < <(git ls-files 'userspace/*.[ch]' 'tests/src/*.[ch]' 'tests/unit/*.[ch]')
 [ $((${#module[@]} + ${#programs[@]})) -gt 0 ] || { echo "SKIP: no sources"; exit 4; }
 

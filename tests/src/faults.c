@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * No memory: every ioctl on dm-shadow's nodes, with each allocation in it failing
- * in turn, by the kernel's fail-nth.  It must fail with ENOMEM and change nothing,
- * or succeed; the diff area must stay writable and the copies right.
+ * What is done with dm-shadow's nodes, again and again, with another fault each time.
+ *
+ * memory: each allocation in an ioctl fails in turn, by the kernel's fail-nth.  It must
+ * fail with ENOMEM and change nothing, or succeed; the diff area must stay writable
+ * and the copies right.
+ *
+ * io: each request to a device fails in turn, dm-failnth's.  The origin must stay right
+ * and, unless its own device failed, readable and writable; a copy is right, or gives
+ * errors, or is gone or invalid, now and after the next activation.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,12 +26,14 @@
 
 static const char *origin_path, *area_path;
 static u64 sectors;
-static u32 *now, *first_map, *second_map;	/* what each must show */
+static u32 *now, *first_map, *second_map, *third_map;	/* what each must show */
 static u32 first, second, third;		/* copies; the third comes and goes */
 static u32 sequence = 1;
 static struct dm_node origin, copy;
 static u8 *buf;
-static u32 sites;				/* allocations that failed */
+static u32 sites;				/* faults */
+static bool tolerant;				/* errors may be seen */
+static bool write_may_fail;			/* for a while */
 static bool thorough;
 static const char *doing = "";
 
@@ -40,10 +48,15 @@ static void leave(void)
 static void write_range(u64 sector, u64 count)
 {
 	int fd = open_device(origin.path, O_RDWR), rc;
-	u64 i;
+	u64 i, start = now_ms();
 
 	stamp(buf, SEED, sector, count, ++sequence);
 	rc = write_sectors(fd, buf, sector, count);
+	/* It passes, and until then a part may be written. */
+	while (rc && write_may_fail && now_ms() - start < 60000) {
+		usleep(100000);
+		rc = write_sectors(fd, buf, sector, count);
+	}
 	if (rc)
 		die("%s: write: %s", doing, strerror(-rc));
 	close(fd);
@@ -51,20 +64,32 @@ static void write_range(u64 sector, u64 count)
 		now[i] = sequence;
 }
 
+static void verify_range(int fd, const char *what, const u32 *map, u64 at, u64 count)
+{
+	int rc = read_sectors(fd, buf, at, count);
+	u64 n;
+
+	if (rc && tolerant && count > 8) {
+		for (n = 0; n < count; n += 8)
+			verify_range(fd, what, map, at + n, 8);
+		return;
+	}
+	if (rc && tolerant)
+		return;
+	if (rc)
+		die("%s: %s: read: %s", doing, what, strerror(-rc));
+	n = stamp_compare(buf, SEED, at, count, map + at);
+	if (n < count)
+		die("%s: MISMATCH in %s, sector %llu", doing, what, (unsigned long long)(at + n));
+}
+
 static void verify(const char *path, const char *what, const u32 *map)
 {
-	int fd = open_device(path, O_RDONLY), rc;
-	u64 at, n;
+	int fd = open_device(path, O_RDONLY);
+	u64 at;
 
-	for (at = 0; at < sectors; at += MIB / SECTOR) {
-		rc = read_sectors(fd, buf, at, MIB / SECTOR);
-		if (rc)
-			die("%s: %s: read: %s", doing, what, strerror(-rc));
-		n = stamp_compare(buf, SEED, at, MIB / SECTOR, map + at);
-		if (n < MIB / SECTOR)
-			die("%s: MISMATCH in %s, sector %llu", doing, what,
-			    (unsigned long long)(at + n));
-	}
+	for (at = 0; at < sectors; at += MIB / SECTOR)
+		verify_range(fd, what, map, at, MIB / SECTOR);
 	close(fd);
 }
 
@@ -120,6 +145,7 @@ static u32 take(void)
 		die("%s: create: %s", doing, strerror(-rc));
 	id = atoi(reply);
 	free(reply);
+	memcpy(third_map, now, sectors * sizeof(u32));
 	return id;
 }
 
@@ -186,6 +212,7 @@ static int do_create(void)
 
 	third = reply ? atoi(reply) : 0;
 	free(reply);
+	memcpy(third_map, now, sectors * sizeof(u32));
 	return rc;
 }
 
@@ -423,27 +450,160 @@ static void try_activation(const char *what, const struct state *s)
 	printf("%s: fewer than %u allocations, %u times refused\n", what, n, refused);
 }
 
-int main(int argc, char **argv)
-{
-	struct state crashed, clean;
-	u32 i;
-	int fd;
+/* --- I/O ---------------------------------------------------------------------- */
 
-	if (argc != 3 && argc != 4) {
-		fputs("usage: faults ORIGIN AREA [all]\n", stderr);
-		return 2;
+static const struct io_fault {
+	const char *name;
+	const char **path;
+	const char *kind;
+	u32 count;			/* that fail */
+} io_faults[] = {
+	{ "writes of the area", &area_path, "writes", 1 },
+	{ "reads of the area", &area_path, "reads", 1 },
+	{ "many reads of the area", &area_path, "reads", 8 },
+	{ "many writes of the area", &area_path, "writes", 40 },
+	{ "writes of the origin", &origin_path, "writes", 1 },
+	{ "reads of the origin", &origin_path, "reads", 1 },
+};
+
+/* The @n'th request fails, and what follows; 0: none. */
+static void arm(const struct io_fault *f, u32 n)
+{
+	if (dm_message(basename(*f->path), NULL, "%s %u %u", f->kind, n, f->count))
+		die("%s is no failnth", *f->path);
+}
+
+static bool did_fail(const struct io_fault *f)
+{
+	char *failed = dm_field(basename(*f->path), 2);
+	bool any = strcmp(failed, "0");
+
+	free(failed);
+	return any;
+}
+
+/* Letters of a copy's line in the list; empty: it is gone */
+static void get_flags(u32 id, char flags[16])
+{
+	char *line = NULL;
+
+	flags[0] = 0;
+	if (id && dm_message(ORIGIN, &line, "list %u", id) == 0 && line)
+		sscanf(line, "%*s %*s %*s %*s %*s %*s %15s", flags);
+	free(line);
+}
+
+/* Returns how many copies are lost. */
+static u32 verify_what_is_left(bool merged, bool origin_fails)
+{
+	const struct { u32 id; const u32 *map; const char *name; } all[] = {
+		{ first, first_map, "first copy" }, { second, second_map, "second copy" },
+		{ third, third_map, "third copy" },
+	};
+	u32 i, lost = 0;
+	char flags[16];
+
+	tolerant = merged || origin_fails;
+	verify(origin.path, "origin", now);
+	tolerant = true;
+	for (i = 0; i < ARRAY_SIZE(all); i++) {
+		get_flags(all[i].id, flags);
+		if (!flags[0] || strchr(flags, 'i')) {
+			lost += i < 2;
+			continue;
+		}
+		if (strpbrk(flags, "ep"))
+			continue;
+		if (show(all[i].id))
+			die("%s: %s can't be opened", doing, all[i].name);
+		verify(copy.path, all[i].name, all[i].map);
+		dm_drop(&copy);
 	}
-	thorough = argc == 4;
-	origin_path = argv[1];
-	area_path = argv[2];
-	fd = open_device(origin_path, O_RDWR);
-	sectors = device_sectors(fd) / (MIB / SECTOR) * (MIB / SECTOR);
-	close(fd);
-	buf = xbuffer(MIB);
-	now = xmalloc(sectors * sizeof(u32));
-	first_map = xmalloc(sectors * sizeof(u32));
-	second_map = xmalloc(sectors * sizeof(u32));
-	atexit(leave);
+	tolerant = false;
+	return lost;
+}
+
+/* More requests to fail: saves, then what a checkpoint writes. */
+static void go_on(void)
+{
+	u64 at = sectors / 2;
+
+	write_range(at, 64);
+	write_range(at + 500, 8);
+	write_range(64, 64);
+	message("checkpoint");
+	write_range(at + 1000, 8);
+}
+
+/* Returns the lost copies, or -1 if there were not so many requests. */
+static int try_io_once(const struct step *s, const struct io_fault *f, const struct state *from,
+		       u32 n)
+{
+	bool merged = s->run == do_merge, failed, origin_fails = f->path == &origin_path;
+	int lost;
+	u64 i;
+
+	lay(from);
+	third = 0;
+	if (make_origin())
+		die("%s: activation failed", doing);
+	if (s->prepare)
+		s->prepare();
+	/* What a merge has not brought home is in the area. */
+	write_may_fail = merged || origin_fails;
+	arm(f, n);
+	if (s->run() == 0 && merged)
+		memcpy(now, first_map, sectors * sizeof(u32));
+	if (origin.name[0]) {
+		resume();
+		go_on();
+	}
+	for (i = 0; merged && merging() && i < 100; i++)
+		usleep(20000);
+	failed = did_fail(f);
+	arm(f, 0);
+	write_may_fail = false;
+	dm_drop(&copy);
+	if (origin.name[0])
+		verify_what_is_left(merged, origin_fails);
+	if (dm_drop(&origin))
+		die("%s: deactivation failed", doing);
+	if (make_origin())
+		die("%s: can't be activated again", doing);
+	lost = verify_what_is_left(merged, origin_fails);
+	if (dm_drop(&origin))
+		die("%s: second deactivation failed", doing);
+	return failed ? lost : -1;
+}
+
+static void try_io(const struct step *s, const struct io_fault *f, const struct state *from)
+{
+	u32 n, nr_lost = 0, tries = 0;
+	char text[100];
+	int lost;
+
+	for (n = 1; ; n += thorough || n < 4 ? 1 : 1 + mix(n + f->count) % 8) {
+		snprintf(text, sizeof(text), "%s, %s from number %u", s->name, f->name, n);
+		doing = text;
+		lost = try_io_once(s, f, from, n);
+		if (lost < 0)
+			break;
+		sites++;
+		tries++;
+		nr_lost += lost > 0;
+	}
+	printf("%s, %s: fewer than %u, %u tried, copies lost by %u\n", s->name, f->name, n, tries,
+	       nr_lost);
+	doing = "";
+}
+
+/* --- all of it ----------------------------------------------------------------- */
+
+/* Two copies; the diff area has an index and a journal. */
+static void build(void)
+{
+	u32 i;
+
 	if (make_origin())
 		die("activation failed");
 	for (i = 0; i < sectors; i += 1024)
@@ -457,6 +617,13 @@ int main(int argc, char **argv)
 	message("checkpoint");
 	for (i = 0; i < sectors / 2; i += 2048)
 		write_range(i, 100);
+}
+
+static void memory_faults(void)
+{
+	struct state crashed, clean;
+	u32 i;
+
 	keep(&crashed);
 	for (i = 0; i < ARRAY_SIZE(steps); i++)
 		try(&steps[i]);
@@ -466,5 +633,47 @@ int main(int argc, char **argv)
 	try_activation("activation", &clean);
 	try_activation("recovery", &crashed);
 	printf("figure: allocations made to fail %u\n", sites);
+}
+
+static void device_faults(void)
+{
+	struct state crashed;
+	u32 i, j;
+
+	keep(&crashed);
+	if (dm_drop(&origin))
+		die("deactivation failed");
+	for (i = 0; i < ARRAY_SIZE(steps); i++)
+		for (j = 0; j < ARRAY_SIZE(io_faults); j++)
+			try_io(&steps[i], &io_faults[j], &crashed);
+	printf("figure: requests made to fail %u\n", sites);
+}
+
+int main(int argc, char **argv)
+{
+	bool memory = argc > 1 && !strcmp(argv[1], "memory");
+	int fd;
+
+	if ((argc != 4 && argc != 5) || (!memory && strcmp(argv[1], "io"))) {
+		fputs("usage: faults memory|io ORIGIN AREA [all]\n", stderr);
+		return 2;
+	}
+	thorough = argc == 5;
+	origin_path = argv[2];
+	area_path = argv[3];
+	fd = open_device(origin_path, O_RDWR);
+	sectors = device_sectors(fd) / (MIB / SECTOR) * (MIB / SECTOR);
+	close(fd);
+	buf = xbuffer(MIB);
+	now = xmalloc(sectors * sizeof(u32));
+	first_map = xmalloc(sectors * sizeof(u32));
+	second_map = xmalloc(sectors * sizeof(u32));
+	third_map = xmalloc(sectors * sizeof(u32));
+	atexit(leave);
+	build();
+	if (memory)
+		memory_faults();
+	else
+		device_faults();
 	return 0;
 }

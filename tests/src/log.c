@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../recorder/recording.h"
+#include "../targets/recording.h"
 #include "log.h"
 
 static const struct record_disk *next_record(const u8 *map, u64 size, u64 *at, const char *path)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The recording of dm-recorder (tests/recorder): what a device was sent, when
+ * The recording of dm-recorder (tests/targets): what a device was sent, when
  * each began and when it ended.  From that follows what a power cut may leave.
  */
 #ifndef TESTS_LOG_H

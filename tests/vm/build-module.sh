@@ -1,9 +1,10 @@
 #!/bin/bash
-# Build dm-shadow.ko, and what the tests have beside it (dm-recorder.ko), for one
+# Build dm-shadow.ko, and what the tests have beside it (tests/targets), for one
 # kernel of the tests, warnings being errors.
 #
-#	tests/vm/build-module.sh 6.1|6.12|7|uml [MAKE-WORD...]
+#	tests/vm/build-module.sh KERNEL [MAKE-WORD...]	(6.1, uml, ...: see kernel.sh)
 #
+# With GCOV=y in the environment it counts what it executes (see ../coverage).
 # Prints the path of dm-shadow.ko.  Builds in build/KERNEL, from copies of the
 # sources, so that kernels do not disturb each other or the tree.
 set -euo pipefail
@@ -12,19 +13,15 @@ top=$(cd "$here/../.." && pwd -P)
 
 kernel=${1:?usage: build-module.sh KERNEL}
 shift
-if [ "$kernel" = uml ]; then
-	env=$("$here/uml.sh")
-else
-	env=$("$here/kernel.sh" "$kernel")
-fi
+env=$("$here/kernel.sh" "$kernel")
 eval "$env"
 
 dir=$top/build/$kernel
 mkdir -p "$dir"
 exec 9>"$dir/lock"
 flock 9
-echo "obj-m += dm-shadow/ recorder/" >"$dir/Kbuild"
-for from in dm-shadow tests/recorder; do
+echo "obj-m += dm-shadow/ targets/" >"$dir/Kbuild"
+for from in dm-shadow tests/targets; do
 	to=$dir/${from##*/}
 	mkdir -p "$to"
 	# Copies keep their times, so that make builds only what changed.
@@ -37,5 +34,5 @@ for from in dm-shadow tests/recorder; do
 	done
 done
 # shellcheck disable=SC2086 # words
-make -s -C "$KDIR" M="$dir" $KMAKE W=1 KCFLAGS=-Werror "$@" modules >&2 </dev/null
+make -s -C "$KDIR" M="$dir" $KMAKE W=1 KCFLAGS=-Werror ${GCOV:+GCOV_PROFILE=y} "$@" modules >&2 </dev/null
 echo "$dir/dm-shadow/dm-shadow.ko"
