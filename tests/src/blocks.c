@@ -24,6 +24,8 @@ static const char usage_text[] =
 	"                                   change a byte, and no checksum\n"
 	"       blocks zero DEV BLOCK\n"
 	"       blocks copy DEV FROM TO     a write that went to the wrong place\n"
+	"       blocks mutate DEV SEED      change some fields of some blocks that are in use, and\n"
+	"                                   all checksums that tell; prints which\n"
 	"BYTES is 1, 2, 4 or 8.\n";
 
 static int fd;
@@ -89,9 +91,19 @@ static void *get_sound(u64 block, u16 type, const char *what)
 	return p;
 }
 
-static void show(const char *type, u64 block)
+/* The blocks in use, as they were found */
+static struct used {
+	char type[16];
+	u64 block;
+} *used;
+static u32 nr_used;
+
+static void add(const char *type, u64 block)
 {
-	printf("%s %llu\n", type, (unsigned long long)block);
+	if (!(nr_used & (nr_used - 1)))
+		used = xrealloc(used, sizeof(*used) * (nr_used ? 2 * nr_used : 1));
+	snprintf(used[nr_used].type, sizeof(used->type), "%s", type);
+	used[nr_used++].block = block;
 }
 
 static void find_super(void)
@@ -121,7 +133,7 @@ static void list_tree(const char *kind, u64 block, u32 depth)
 	u32 i;
 
 	snprintf(text, sizeof(text), "%s%s", kind, depth > 1 ? "node" : "leaf");
-	show(text, block);
+	add(text, block);
 	if (depth <= 1)
 		return;
 	h = get_sound(block, DMS_BLOCK_NODE, "node");
@@ -144,7 +156,7 @@ static void list_root(const void *payload)
 	for (i = 0; i < nr_shadows; i++) {
 		const struct dms_disk_shadow *s;
 
-		show("shadow", le64toh(ref[i].block));
+		add("shadow", le64toh(ref[i].block));
 		h = get_sound(le64toh(ref[i].block), DMS_BLOCK_SHADOW, "descriptor");
 		s = (const void *)(h + 1);
 		if (le32toh(s->exempt.depth))
@@ -156,23 +168,23 @@ static void list_root(const void *payload)
 			list_tree("", le64toh(tree[i].root.block), le32toh(tree[i].depth));
 	}
 	for (i = 0; i < le32toh(super->bitmap_pairs); i++)
-		show("bitmap", le64toh(super->bitmap_block) + 2 * i + (bits[i / 8] >> i % 8 & 1));
+		add("bitmap", le64toh(super->bitmap_block) + 2 * i + (bits[i / 8] >> i % 8 & 1));
 	for (seq = le64toh(root->journal_sequence);; seq++) {
 		h = get_block(jb + seq % jn);
 		if (!sound(h, jb + seq % jn, DMS_BLOCK_JOURNAL) || le64toh(h->sequence) != seq)
 			break;
-		show("journal", jb + seq % jn);
+		add("journal", jb + seq % jn);
 	}
 }
 
-static void list(void)
+static void find_used(void)
 {
 	u32 blocks, i, size;
 	u64 at, block;
 	u8 *payload;
 
 	find_super();
-	show("super", super_block);
+	add("super", super_block);
 	blocks = le32toh(super->root_blocks);
 	payload = xmalloc((blocks + 1) * DMS_PAYLOAD_SIZE);
 	block = le64toh(super->root.block);
@@ -180,13 +192,22 @@ static void list(void)
 		const struct dms_disk_header *h = get_sound(block, DMS_BLOCK_ROOT, "root");
 		const struct dms_disk_root_part *part = (const void *)(h + 1);
 
-		show("root", block);
+		add("root", block);
 		size = le32toh(h->count);
 		memcpy(payload + at, part->data, min(size, (u32)DMS_ROOT_PART_SIZE));
 		at += size;
 		block = le64toh(part->next.block);
 	}
 	list_root(payload);
+}
+
+static void list(void)
+{
+	u32 i;
+
+	find_used();
+	for (i = 0; i < nr_used; i++)
+		printf("%s %llu\n", used[i].type, (unsigned long long)used[i].block);
 }
 
 static u64 field(const u8 *p, u64 offset, u64 bytes)
@@ -211,6 +232,125 @@ static void set(u64 block, u64 offset, u64 bytes, u64 value)
 		p[offset++] = value;
 	h->crc = htole32(crc(p + 4, DMS_BLOCK_SIZE - 4));
 	put_block(block, p);
+}
+
+/* --- mutation ---------------------------------------------------------------- */
+
+static void replace(u64 block, u8 *p);
+
+static u32 get32(const u8 *p)
+{
+	return le32toh(*(const __le32 *)p);
+}
+
+static u64 get64(const u8 *p)
+{
+	return get32(p) | (u64)get32(p + 4) << 32;
+}
+
+/*
+ * @block had the checksum @old and has @new: tell those who point to it.  The checksum
+ * stands before the address in some structures, behind it in others.
+ */
+static void tell_parents(u64 block, u32 old, u32 new)
+{
+	u32 i, at;
+
+	for (i = 0; i < nr_used; i++) {
+		u8 *p = get_block(used[i].block);
+		bool changed = false;
+
+		for (at = 8; at + 12 <= DMS_BLOCK_SIZE; at += 4) {
+			u8 *crc_at = get32(p + at - 4) == old ? p + at - 4 : p + at + 8;
+
+			if (get64(p + at) != block || get32(crc_at) != old)
+				continue;
+			*(__le32 *)crc_at = htole32(new);
+			changed = true;
+		}
+		if (changed)
+			replace(used[i].block, p);
+		free(p);
+	}
+}
+
+/* Write @block with its checksum, and those of all that lead to it. */
+static void replace(u64 block, u8 *p)
+{
+	struct dms_disk_header *h = (void *)p;
+	u32 old = le32toh(h->crc), new = crc(p + 4, DMS_BLOCK_SIZE - 4);
+
+	h->crc = htole32(new);
+	put_block(block, p);
+	if (new != old)
+		tell_parents(block, old, new);
+}
+
+/* What may confuse a reader where @p has @bytes */
+static u64 strange_value(struct rng *r, const u8 *p, u64 bytes)
+{
+	u64 old = bytes == 8 ? get64(p) : bytes == 4 ? get32(p) : *p;
+
+	switch (rng_below(r, 9)) {
+	case 0: return 0;
+	case 1: return ~0ull;
+	case 2: return old + 1;
+	case 3: return old - 1;
+	case 4: return old ^ 1ull << rng_below(r, 8 * bytes);
+	case 5: return 1ull << rng_below(r, 64);
+	case 6: return rng_log(r, 1000);
+	case 7: return used[rng_below(r, nr_used)].block;
+	default: return rng_next(r);
+	}
+}
+
+/* One of the used blocks, of each type as likely as of another */
+static u64 some_block(struct rng *r)
+{
+	const char *type = NULL;
+	u32 i, n = 0, types = 0;
+
+	for (i = 0; i < nr_used; i++) {
+		u32 j;
+
+		for (j = 0; j < i && strcmp(used[i].type, used[j].type); j++)
+			;
+		if (j == i && rng_below(r, ++types) == 0)
+			type = used[i].type;
+	}
+	for (i = 0; i < nr_used; i++)
+		if (!strcmp(used[i].type, type) && rng_below(r, ++n) == 0)
+			types = i;
+	printf(" %s %llu:", type, (unsigned long long)used[types].block);
+	return used[types].block;
+}
+
+static void mutate(u64 seed)
+{
+	u32 blocks, fields;
+	struct rng r;
+
+	find_used();
+	rng_seed(&r, seed);
+	for (blocks = rng_log(&r, 4); blocks; blocks--) {
+		u64 block = some_block(&r);
+		u8 *p = get_block(block);
+
+		for (fields = rng_log(&r, 6); fields; fields--) {
+			/* Most fields are in the first bytes; none of those is the checksum. */
+			u64 space = rng_chance(&r, 60) ? 256 : DMS_BLOCK_SIZE;
+			u64 bytes = 1 << rng_below(&r, 4), at, value;
+
+			at = max(8, (int)(rng_below(&r, space) / bytes * bytes));
+			value = strange_value(&r, p + at, bytes);
+			printf(" %llu.%llu=%llx", (unsigned long long)at, (unsigned long long)bytes,
+			       (unsigned long long)value);
+			memcpy(p + at, (__le64[]){ htole64(value) }, bytes);
+		}
+		replace(block, p);
+		free(p);
+	}
+	printf("\n");
 }
 
 static void damage(u64 block, u64 offset)
@@ -251,6 +391,8 @@ int main(int argc, char **argv)
 		damage(n[0], argc == 5 ? n[1] : 200);
 	else if (!strcmp(command, "zero") && argc == 4)
 		put_block(n[0], memset(get_block(n[0]), 0, DMS_BLOCK_SIZE));
+	else if (!strcmp(command, "mutate") && argc == 4)
+		mutate(n[0]);
 	else if (!strcmp(command, "copy") && argc == 5)
 		put_block(n[1], get_block(n[0]));
 	else
