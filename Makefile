@@ -30,6 +30,10 @@ check:
 	tests/deps.sh check
 	tests/run $(KERNEL:%=--kernel %)
 
+coverage:
+	tests/deps.sh check
+	tests/coverage
+
 check-debug:
 	$(MAKE) check KERNEL=uml
 
@@ -57,8 +61,9 @@ help:
 	@echo 'make check KERNEL=6.12  the tests of the module on that kernel alone'
 	@echo 'make check-debug        the same on the one with KASAN and lockdep'
 	@echo 'make check-matrix       every test on every kernel (hours)'
+	@echo 'make coverage   what of the module the tests execute'
 	@echo 'make style      the part of check that reads the sources only'
 	@echo 'make bench      measures, in virtual machines'
 	@echo 'make clean'
 
-.PHONY: all module userspace install clean check check-debug check-matrix demo bench style help
+.PHONY: all module userspace install clean check check-debug check-matrix coverage demo bench style help

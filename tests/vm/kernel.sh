@@ -1,10 +1,11 @@
 #!/bin/bash
 # Fetch a stock Debian kernel with its headers, and say where it is.
 #
-#	tests/vm/kernel.sh [--update] 6.1|6.12|7|KVER
+#	tests/vm/kernel.sh [--update] 6.1|6.12|7|KVER|uml|kasan|kcsan
 #
 # 6.1 is Debian 12's kernel, 6.12 its backport, 7 the newest of the next
-# release's backports; KVER names one package exactly (6.1.0-56-amd64).
+# release's backports; KVER names one package exactly (6.1.0-56-amd64).  The others are
+# built: see debug-kernel.sh.
 # Nothing is installed: the packages are unpacked in the cache.  Once there, no
 # network is needed; --update looks for a newer one.
 #
@@ -28,6 +29,7 @@ fi
 want=$1
 
 case $want in
+uml|kasan|kcsan) exec "$here/debug-kernel.sh" "$want" ;;
 6.1|6.1.*) suite=bookworm ;;
 6.12|6.12.*) suite=bookworm-backports ;;
 7|7.*) suite=trixie-backports ;;
