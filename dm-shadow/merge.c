@@ -88,6 +88,13 @@ bool dms_merge_busy(const struct dms_volume *v)
 	return READ_ONCE(v->merge_shadow);
 }
 
+const char *dms_merge_state(const struct dms_volume *v)
+{
+	if (dms_merge_busy(v))
+		return READ_ONCE(v->merge_stuck) ? "stopped" : "running";
+	return READ_ONCE(v->merged) ? "done" : "-";
+}
+
 bool dms_merge_home(struct dms_volume *v, u64 first, u64 last)
 {
 	/* Pairs with set_cursor(): what was brought home before is seen. */
@@ -747,6 +754,7 @@ static void merge(struct work_struct *work)
 	else if (r != -EROFS)	/* that: failed meanwhile; once more, without records */
 		pause = after_error(v, id, r);
 	if (r > 0) {
+		WRITE_ONCE(v->merged, true);
 		DMINFO("%s: shadow copy %u is merged", v->name, id);
 		dms_volume_event(v);
 	}

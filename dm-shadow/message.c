@@ -558,4 +558,6 @@ void dms_status(struct dms_volume *v, char *result, unsigned int maxlen)
 		DMEMIT("- ");
 	DMEMIT("%pUb %s ", s->uuid, found[v->found]);
 	dms_scrub_status(v, result + sz, maxlen - sz);
+	sz = strlen(result);
+	DMEMIT(" %s", dms_merge_state(v));
 }

@@ -339,6 +339,7 @@ struct dms_volume {
 	struct dms_range serving[DMS_HOME_WANTED]; /* the merge's own copy of them */
 	u32 merge_errors;		/* in a row */
 	bool merge_stuck;		/* by errors: writes to what is not home fail */
+	bool merged;			/* a merge has ended since activation */
 
 	struct dms_scrub *scrub;
 	u32 nr_damage;
@@ -568,6 +569,8 @@ bool dms_merge_home(struct dms_volume *v, u64 first, u64 last);
 struct dms_shadow *dms_merge_source(struct dms_volume *v, u64 first, u32 max, u32 *n);
 void dms_merge_want(struct dms_volume *v, struct dms_bio *b);
 bool dms_merge_busy(const struct dms_volume *v);
+/* Of the merge under way, or of the last since activation: a word for the status. */
+const char *dms_merge_state(const struct dms_volume *v);
 
 /* --- scrub.c --- */
 

@@ -191,8 +191,8 @@ enum { S_VOLUME, S_MODE, S_DEVICE, S_MOUNT, S_ORIGIN, S_AREA, S_UUID, S_FS, S_LA
 	S_CLUSTER, S_DIRTY, S_SIZE, S_COPIES, S_OLDEST, S_NEWEST, S_CHUNK, S_AREA_SIZE, S_USED,
 	S_LIMIT, S_POLICY, S_LOW, S_VOLATILE, S_FOUND, S_SAVED, S_ZERO, S_DROPPED, S_CSUM,
 	S_AREA_ERRORS, S_UNREADABLE, S_CHECKPOINTS, S_JOURNAL, S_JOURNAL_SIZE, S_TREES, S_ENTRIES,
-	S_EXCEPTIONS, S_CACHE, S_CACHE_LIMIT, S_BITMAPS, S_MERGE, S_MERGE_DONE, S_MERGE_TOTAL,
-	S_SCRUB, S_SCRUB_DONE, S_SCRUB_TOTAL, S_SCRUB_BYTES, S_SCRUB_DAMAGED,
+	S_EXCEPTIONS, S_CACHE, S_CACHE_LIMIT, S_BITMAPS, S_MERGE_STATE, S_MERGE, S_MERGE_DONE,
+	S_MERGE_TOTAL, S_SCRUB, S_SCRUB_DONE, S_SCRUB_TOTAL, S_SCRUB_BYTES, S_SCRUB_DAMAGED,
 	S_NOTE };
 
 static const struct field status_fields[] = {
@@ -235,6 +235,7 @@ static const struct field status_fields[] = {
 	[S_CACHE] = { "cache_bytes", "Cache", FIELD_BYTES, IN_BLOCK },
 	[S_CACHE_LIMIT] = { "cache_limit", "Cache limit", FIELD_BYTES, IN_BLOCK },
 	[S_BITMAPS] = { "bitmap_bytes", "Bitmaps", FIELD_BYTES, IN_BLOCK },
+	[S_MERGE_STATE] = { "merge", "Merge", FIELD_TEXT, IN_BLOCK },
 	[S_MERGE] = { "merging", "Merging", FIELD_NUMBER, IN_BLOCK },
 	[S_MERGE_DONE] = { "merge_done", "Chunks merged", FIELD_NUMBER, IN_BLOCK },
 	[S_MERGE_TOTAL] = { "merge_total", "Chunks to merge", FIELD_NUMBER, IN_BLOCK },
@@ -322,6 +323,7 @@ static void status_record(struct output *o, const struct volume *v)
 	output_number(o, S_CACHE, s->cache_kib << 10);
 	output_number(o, S_CACHE_LIMIT, s->cap_kib << 10);
 	output_number(o, S_BITMAPS, s->bitmap_kib << 10);
+	output_text(o, S_MERGE_STATE, s->merge_state);
 	if (s->merge_id) {
 		output_number(o, S_MERGE, s->merge_id);
 		output_number(o, S_MERGE_DONE, s->merge_done);

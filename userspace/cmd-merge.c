@@ -96,6 +96,9 @@ static int wait_for_merge(const struct request *r, const char *node)
 			print_line(&s, &first, now() - start);
 		last = s;
 		any = true;
+		if (!strcmp(s.merge_state, "stopped"))
+			return refuse(EIO, "%s: the merge stopped at %u%% by errors, see the kernel log; it is tried again now and then",
+				      node, percent(&s));
 		if (s.mode != VOLUME_RW)
 			return refuse(EIO, "%s: the diff area failed, the merge stands still at %u%%",
 				      node, percent(&s));
@@ -113,10 +116,11 @@ static int wait_for_merge(const struct request *r, const char *node)
 
 /* --- merge --status --- */
 
-enum { F_VOLUME, F_COPY, F_DONE, F_TOTAL, F_PERCENT };
+enum { F_VOLUME, F_STATE, F_COPY, F_DONE, F_TOTAL, F_PERCENT };
 
 static const struct field fields[] = {
 	[F_VOLUME] = { "volume", "Volume", FIELD_TEXT, IN_BOTH },
+	[F_STATE] = { "state", "State", FIELD_TEXT, IN_BOTH },
 	[F_COPY] = { "id", "Copy", FIELD_NUMBER, IN_BOTH },
 	[F_DONE] = { "done", "Chunks done", FIELD_NUMBER, IN_BOTH },
 	[F_TOTAL] = { "total", "Chunks", FIELD_NUMBER, IN_BOTH },
@@ -137,6 +141,7 @@ static int print_merge_status(const char *spec)
 		o = output_new("merge", fields, ARRAY_SIZE(fields), OUTPUT_ONE);
 		output_record(o);
 		output_text(o, F_VOLUME, v->node.name);
+		output_text(o, F_STATE, v->status.merge_state);
 		output_number(o, F_COPY, v->status.merge_id);
 		if (v->status.merge_id) {
 			output_number(o, F_DONE, v->status.merge_done);

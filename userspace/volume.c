@@ -120,10 +120,13 @@ static bool parse_status(const char *text, struct status *ret)
 	    !next_text(&r, s.scrub_state, sizeof(s.scrub_state)) ||
 	    !next_pair(&r, '/', &s.scrub_done, &s.scrub_total) ||
 	    !next_number(&r, UINT64_MAX, &s.scrub_kib) ||
-	    !next_number(&r, UINT64_MAX, &s.scrub_damaged))
+	    !next_number(&r, UINT64_MAX, &s.scrub_damaged) ||
+	    !next_text(&r, s.merge_state, sizeof(s.merge_state)))
 		return false;
 	if (!strcmp(s.scrub_state, "-"))
 		strcpy(s.scrub_state, "none");
+	if (!strcmp(s.merge_state, "-"))
+		strcpy(s.merge_state, "none");
 	*ret = s;
 	return true;
 }

@@ -52,6 +52,7 @@ struct status {
 	uint64_t saved, zero, dropped, checksum_errors, area_errors, unreadable, checkpoints;
 	uint32_t merge_id;		/* 0: none */
 	uint64_t merge_done, merge_total;	/* chunks */
+	char merge_state[16];		/* none, running, stopped, done */
 	char uuid[37];
 	char found[16];			/* new, clean, recovered, changed */
 	char scrub_state[16];		/* none, running, done, stopped, failed */

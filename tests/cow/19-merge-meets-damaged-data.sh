@@ -25,9 +25,8 @@ block=$(python3 - "$area" <<-'END'
 blocks damage "$area" "$block" 3
 activate
 merge "$ID"
-stuck() { [ "$(status 20)" -ge 3 ]; }
-wait_for stuck
-sleep 1
+merge_is() { [ "$(status 31)" = "$1" ]; }
+wait_for merge_is stopped
 [ "$(status 24)" != - ] || fail "it says it is merged"
 expect 1 "$(listed "$ID" 12)" "damaged chunks"
 refuses stomp read /dev/mapper/o 800 1 --seq 1 2>/dev/null
@@ -35,7 +34,7 @@ refuses stomp write /dev/mapper/o 803 2 --seq 3 2>/dev/null
 stomp verify /dev/mapper/o --seq 1 --count 800
 stomp verify /dev/mapper/o --seq 1 --start 808
 blocks damage "$area" "$block" 3	# and back
-wait_for merge_done
+wait_for merge_is 'done'
 stomp verify /dev/mapper/o --seq 1
 holds "$ID" 1
 deactivate
