@@ -164,19 +164,6 @@ disk()
 	cleanup losetup -d "$DEV"
 }
 
-# brd_disks N MIB: /dev/ram0 to /dev/ram$((N - 1)), the fastest there are; once
-# a test
-brd_disks()
-{
-	# Held busy by a udev or a blkid for a moment
-	modprobe -q -r brd || sleep 1
-	modprobe -q -r brd || true
-	need_module brd rd_nr="$1" rd_size=$(($2 * 1024)) max_part=0
-	cleanup retry modprobe -r brd
-	[ -b "/dev/ram$(($1 - 1))" ] || fail "brd made no /dev/ram$(($1 - 1))"
-	DEV=/dev/ram0
-}
-
 # null_disk MIB [ATTRIBUTE=VALUE...]: a null_blk that keeps what is written, with
 # attributes as in its configfs (cache_size=MIB for a volatile write cache,
 # discard=1, irqmode=2 completion_nsec=N for a slow one, badblocks=...)

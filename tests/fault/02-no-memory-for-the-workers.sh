@@ -8,8 +8,10 @@
 [ -e /proc/self/make-it-fail ] || skip "this kernel injects no faults"
 debug=/sys/kernel/debug
 mib=24
-brd_disks 2 $mib
-origin=/dev/ram0 area=/dev/ram1
+null_disk $mib
+origin=$DEV
+null_disk $mib
+area=$DEV
 # Their memory is taken now.
 for d in "$origin" "$area"; do
 	dd if=/dev/urandom of="$d" bs=1M count=$mib oflag=direct status=none

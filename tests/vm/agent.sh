@@ -75,7 +75,6 @@ leftovers()
 	done
 	devs=(/sys/block/loop*/loop)
 	[ ${#devs[@]} -eq 0 ] || losetup -D
-	[ ! -d /sys/module/brd ] || modprobe -q -r brd
 	for name in /sys/kernel/config/nullb/dms*; do
 		rmdir "$name"
 	done
