@@ -46,6 +46,9 @@ header()
 		*) break ;;
 		esac
 	done <"$1"
+	case $KERNEL in
+	kasan|kcsan) limit=$((limit * 5)) ;;
+	esac
 	[ -z "${LONG:-}" ] || limit=$((limit * 20))
 }
 
