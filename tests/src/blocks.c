@@ -307,7 +307,7 @@ static u64 strange_value(struct rng *r, const u8 *p, u64 bytes)
 /* One of the used blocks, of each type as likely as of another */
 static u64 some_block(struct rng *r)
 {
-	const char *type = NULL;
+	const char *type = used[0].type;	/* a superblock there is */
 	u32 i, n = 0, types = 0;
 
 	for (i = 0; i < nr_used; i++) {
