@@ -87,6 +87,29 @@ static bool parse_merge(const char *word, struct status *s)
 	return true;
 }
 
+/* A module from before an upgrade that is still loaded prints fewer fields. */
+static bool parse_later_fields(char **rest, struct status *s)
+{
+	strcpy(s->scrub_state, "none");
+	strcpy(s->merge_state, s->merge_id ? "running" : "none");
+	if (!*rest)
+		return true;
+	if (!next_text(rest, s->scrub_state, sizeof(s->scrub_state)) ||
+	    !next_pair(rest, '/', &s->scrub_done, &s->scrub_total) ||
+	    !next_number(rest, UINT64_MAX, &s->scrub_kib) ||
+	    !next_number(rest, UINT64_MAX, &s->scrub_damaged))
+		return false;
+	if (!strcmp(s->scrub_state, "-"))
+		strcpy(s->scrub_state, "none");
+	if (!*rest)
+		return true;
+	if (!next_text(rest, s->merge_state, sizeof(s->merge_state)))
+		return false;
+	if (!strcmp(s->merge_state, "-"))
+		strcpy(s->merge_state, "none");
+	return true;
+}
+
 /* By position, as Documentation/dm-shadow.rst has it. */
 static bool parse_status(const char *text, struct status *ret)
 {
@@ -117,16 +140,8 @@ static bool parse_status(const char *text, struct status *ret)
 	    !next_number(&r, UINT64_MAX, &s.unreadable) ||
 	    !next_number(&r, UINT64_MAX, &s.checkpoints) || !parse_merge(next_word(&r), &s) ||
 	    !next_text(&r, s.uuid, sizeof(s.uuid)) || !next_text(&r, s.found, sizeof(s.found)) ||
-	    !next_text(&r, s.scrub_state, sizeof(s.scrub_state)) ||
-	    !next_pair(&r, '/', &s.scrub_done, &s.scrub_total) ||
-	    !next_number(&r, UINT64_MAX, &s.scrub_kib) ||
-	    !next_number(&r, UINT64_MAX, &s.scrub_damaged) ||
-	    !next_text(&r, s.merge_state, sizeof(s.merge_state)))
+	    !parse_later_fields(&r, &s))
 		return false;
-	if (!strcmp(s.scrub_state, "-"))
-		strcpy(s.scrub_state, "none");
-	if (!strcmp(s.merge_state, "-"))
-		strcpy(s.merge_state, "none");
 	*ret = s;
 	return true;
 }
@@ -157,7 +172,8 @@ static bool parse_copy(char *line, struct copy *ret)
 		c.merging |= *p == 'm';
 	}
 	p = next_word(&line);
-	if (!p || !next_u32(&line, &c.damaged))
+	/* See parse_later_fields(). */
+	if (!p || (line && !next_u32(&line, &c.damaged)))
 		return false;
 	attr_parse(strcmp(p, "-") ? p : "", &c.attr);
 	*ret = c;
