@@ -5,7 +5,7 @@
 # something and when it is over.
 # timeout: 600
 # dmesg: checksum
-# slow
+# slowest
 . "$(dirname "$0")/../shadow.sh"
 requires python3
 

@@ -4,7 +4,7 @@
 # reactivations; in a diff area with room, and in one that is full all the time,
 # whose space is used again at once), and that all copies hold what they should.
 # timeout: 900
-# slow
+# slowest
 . "$(dirname "$0")/../shadow.sh"
 
 # scrubs FILE: start one after the other, noting how the one before ended, while
