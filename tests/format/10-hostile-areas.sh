@@ -26,4 +26,4 @@ sync /dev/mapper/o
 cp "$area" image
 deactivate
 dd if=image of="$area" bs=1M oflag=direct status=none
-hostile areas "$origin" "$area" "$(count 80 4000)" "$SEED"
+hostile areas "$origin" "$area" "$(count 40 4000)" "$SEED"
