@@ -198,7 +198,7 @@ static int write_shadows(struct dms_volume *v)
 		v->shadows_place = place;
 		vfree(v->refs);
 		v->refs = refs;
-		v->nr_refs = nr;
+		WRITE_ONCE(v->nr_refs, nr);
 		refs = NULL;
 	}
 	vfree(refs);
@@ -487,12 +487,16 @@ int dms_checkpoint(struct dms_volume *v, u32 flags)
 u64 dms_checkpoint_need(struct dms_volume *v, u32 more)
 {
 	u64 slots = dms_table_count(v->table[0]) + dms_table_count(v->table[1]);
+	u32 refs = READ_ONCE(v->nr_refs);
 	u64 blocks;
 	int idx;
 
 	idx = srcu_read_lock(&v->srcu);
 	more += srcu_dereference(v->copies, &v->srcu)->nr;
 	srcu_read_unlock(&v->srcu, idx);
+	/* Those without a descriptor take one now, and another when all are written again. */
+	if (more > refs)
+		more += more - refs;
 	/* The index of what is in memory, no leaf emptier than half, and a group more. */
 	blocks = 2 * div_u64((slots + DMS_GROUP_RUNS) *
 			     (sizeof(struct dms_disk_entry) + v->chunk_blocks * sizeof(__le32)),

@@ -386,6 +386,7 @@ static int open_persistent(struct dms_volume *v, char **error)
 	r = load_root(v, error);
 	if (r)
 		return r;
+	v->shadows_dirty = false;	/* as loaded */
 	v->generation = v->super.generation;
 	v->checkpoint_seq = v->super.sequence;
 	if (clean && origin_changed(v)) {
