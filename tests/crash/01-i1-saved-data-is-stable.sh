@@ -4,7 +4,7 @@
 # record that names them got through: that save is then dropped, and never wrong
 # data shown.
 # timeout: 600
-# slow
+# slowest
 . "$(dirname "$0")/rig.sh"
 record 2048 14336 "--chunk-size 16K" --ops 400 --copies 5 --pace 15 --max-write 64K \
 	--writers 2 --without reactivate

@@ -582,7 +582,7 @@ static void try_io(const struct step *s, const struct io_fault *f, const struct 
 	char text[100];
 	int lost;
 
-	for (n = 1; ; n += thorough || n < 3 ? 1 : 1 + mix(n + f->count) % 12) {
+	for (n = 1; ; n += thorough || n < 2 ? 1 : 1 + mix(n + f->count) % 20) {
 		snprintf(text, sizeof(text), "%s, %s from number %u", s->name, f->name, n);
 		doing = text;
 		lost = try_io_once(s, f, from, n);
