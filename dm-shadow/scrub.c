@@ -72,6 +72,7 @@ struct dms_scrub {
 	unsigned long due;		/* jiffies: when the next read may be */
 	struct progress at;
 	u32 alone;			/* so many to be read one at a time */
+	u64 done;			/* chunks looked at: @at without the batch under way */
 	u64 kib;			/* verified */
 };
 
@@ -114,7 +115,7 @@ void dms_damaged(struct dms_volume *v, u64 chunk, u32 tag)
 
 static void next_chunks(struct progress *at, u32 nr)
 {
-	WRITE_ONCE(at->chunk, at->chunk + nr);
+	at->chunk += nr;
 	at->after = 0;
 	at->width = LOOK_CHUNKS;
 }
@@ -331,7 +332,7 @@ static int step(struct dms_scrub *s, unsigned long *delay)
 	u32 kib;
 
 	if (!b->nr)
-		return r;
+		goto done;
 	kib = b->nr << (s->v->chunk_shift + SECTOR_SHIFT - 10);
 	*delay = pace(s, kib);
 	read_batch(s);
@@ -346,6 +347,8 @@ static int step(struct dms_scrub *s, unsigned long *delay)
 	if (s->alone)
 		s->alone--;
 	WRITE_ONCE(s->kib, s->kib + kib);
+done:
+	WRITE_ONCE(s->done, s->at.chunk);
 	return r;
 }
 
@@ -404,6 +407,7 @@ int dms_scrub_start(struct dms_volume *v, u32 kib_per_second)
 	s->rate = kib_per_second;
 	s->due = jiffies;
 	s->alone = 0;
+	s->done = 0;
 	s->kib = 0;
 	s->at = (struct progress) { .width = LOOK_CHUNKS };
 	WRITE_ONCE(s->state, RUNNING);
@@ -452,7 +456,7 @@ int dms_scrub_status(struct dms_volume *v, char *result, unsigned int maxlen)
 	u64 all = v->origin_chunks;
 
 	return scnprintf(result, maxlen, "%s %llu/%llu %llu %llu", states[READ_ONCE(s->state)],
-			 (unsigned long long)min(READ_ONCE(s->at.chunk), all),
+			 (unsigned long long)min(READ_ONCE(s->done), all),
 			 (unsigned long long)all, (unsigned long long)READ_ONCE(s->kib),
 			 (unsigned long long)READ_ONCE(s->at.damaged));
 }
