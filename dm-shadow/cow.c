@@ -549,7 +549,7 @@ static void release(struct dms_volume *v)
 			continue;
 		}
 		if (b->bio && dms_merge_busy(v) && !dms_merge_home(v, b->first, b->last)) {
-			if (!READ_ONCE(v->merge_stuck)) {
+			if (!dms_merge_failed(v, b)) {
 				dms_merge_want(v, b);
 				continue;
 			}

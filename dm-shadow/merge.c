@@ -33,10 +33,14 @@
  *
  * What is exempt in the copy stays as it is on the origin: it was free space.
  * What could not be read when it was saved can't be brought home and stays too.
- * If saved data can't be read, or does not fit its checksum, or the origin can't
- * be written, the merge stops there and says so: reading that chunk gives an error
- * rather than a guess, and so does writing to what is not home.  It is tried again
- * every now and then.
+ *
+ * After an error the merge goes on carefully, a chunk at a time, up to the one that
+ * can't be brought home: because its saved data can't be read or does not fit its
+ * checksum, or the origin can't be written.  There it stops and says so, and tries
+ * again every now and then.  Detained writes are served all the same, each by
+ * itself; only those fail that need what can't be had, as do reads of it: an error
+ * rather than a guess.  The administrator may give up what can't be read: then it
+ * stays as it is on the origin, too.
  *
  * Locking: v->merge_shadow is set under v->meta with the origin suspended, and
  * cleared by the merge's work item, which alone moves the cursor.
@@ -47,7 +51,7 @@
 #include "volume.h"
 
 #define WINDOW_TIME	HZ		/* between two cursor records */
-#define MERGE_TRIES	3		/* a second apart, before writes fail */
+#define MERGE_TRIES	3		/* a second apart, before it is stuck */
 #define STUCK_TIME	(10 * HZ)	/* between tries from then on */
 #define BATCHES		4
 #define BATCH_BLOCKS	DMS_MAX_CHUNK_BLOCKS	/* and a bio's worth */
@@ -81,6 +85,8 @@ struct dms_merge {
 	struct dms_op save;
 	struct dms_bio request[BATCH_RUNS];
 	u32 nr_requests;
+	bool careful;			/* runs of a chunk */
+	bool unreadable;		/* the error was one of the diff area */
 };
 
 bool dms_merge_busy(const struct dms_volume *v)
@@ -88,11 +94,20 @@ bool dms_merge_busy(const struct dms_volume *v)
 	return READ_ONCE(v->merge_shadow);
 }
 
+/* Stuck, and not yet time for another try? */
+static bool pausing(const struct dms_volume *v)
+{
+	return READ_ONCE(v->merge_stuck) && time_before(jiffies, READ_ONCE(v->merge_retry));
+}
+
 const char *dms_merge_state(const struct dms_volume *v)
 {
-	if (dms_merge_busy(v))
-		return READ_ONCE(v->merge_stuck) ? "stopped" : "running";
-	return READ_ONCE(v->merged) ? "done" : "-";
+	if (!dms_merge_busy(v))
+		return READ_ONCE(v->merged) ? "done" : "-";
+	/* Told to skip what it is stuck at, it will go on. */
+	if (READ_ONCE(v->merge_skip) ? pausing(v) : READ_ONCE(v->merge_stuck))
+		return "stopped";
+	return "running";
 }
 
 bool dms_merge_home(struct dms_volume *v, u64 first, u64 last)
@@ -138,14 +153,21 @@ struct dms_shadow *dms_merge_source(struct dms_volume *v, u64 first, u32 max, u3
 	return home ? NULL : s;
 }
 
+/* A vast discard is left to the cursor, which gets there without a record for each run. */
+static bool is_vast(const struct dms_bio *b)
+{
+	return b->last - b->first > WANTED_MAX;
+}
+
 void dms_merge_want(struct dms_volume *v, struct dms_bio *b)
 {
 	unsigned long flags;
 
-	if (b->wanted)
+	if (b->wanted || is_vast(b))
 		return;
 	spin_lock_irqsave(&v->home_lock, flags);
-	if (v->nr_wanted < DMS_HOME_WANTED) {
+	/* There is always room for what is being served, to come back or to have failed. */
+	if (v->nr_wanted + v->nr_serving + v->nr_failed < DMS_HOME_WANTED) {
 		b->wanted = true;
 		v->wanted[v->nr_wanted].first = b->first;
 		v->wanted[v->nr_wanted].last = b->last;
@@ -153,6 +175,27 @@ void dms_merge_want(struct dms_volume *v, struct dms_bio *b)
 	}
 	spin_unlock_irqrestore(&v->home_lock, flags);
 	dms_merge_wake(v);
+}
+
+bool dms_merge_failed(struct dms_volume *v, const struct dms_bio *b)
+{
+	unsigned long flags;
+	bool found = false;
+	u32 i;
+
+	/* It waits for the cursor, or for the end as nothing can be recorded. */
+	if (READ_ONCE(v->merge_stuck) && (READ_ONCE(v->mode) != DMS_MODE_RW || is_vast(b)))
+		return true;
+	if (!b->wanted || !READ_ONCE(v->nr_failed))
+		return false;
+	spin_lock_irqsave(&v->home_lock, flags);
+	for (i = 0; i < v->nr_failed && !found; i++)
+		if (v->failed[i].first == b->first && v->failed[i].last == b->last) {
+			v->failed[i] = v->failed[--v->nr_failed];
+			found = true;
+		}
+	spin_unlock_irqrestore(&v->home_lock, flags);
+	return found;
 }
 
 /* --- bringing home --- */
@@ -421,12 +464,15 @@ static int write_batch(struct dms_merge *m, struct batch *b)
 	if (b->state != READING)
 		return 0;
 	r = save_batch(m, b);
-	if (!r)
-		r = wait_batch(b);
-	if (!r)
-		r = verify_batch(m->v, b);
 	if (r)
 		return r;
+	r = wait_batch(b);
+	if (!r)
+		r = verify_batch(m->v, b);
+	if (r) {
+		m->unreadable = true;
+		return r;
+	}
 	submit_batch(m->v, b, REQ_OP_WRITE);
 	for (i = 0; !r && i < b->nr; i++)
 		if (b->run[i].e.kind == DMS_KIND_ZERO)
@@ -556,8 +602,12 @@ static int bring_run(struct dms_merge *m, u64 *chunk, u64 last)
 
 	max = min_t(u64, max, last - *chunk + 1);
 	r = find_run(v, *chunk, max, &run->e, b->csum + b->blocks);
-	if (r < 0)
+	if (r < 0) {
+		m->unreadable = r != -ENOMEM;
 		return r;
+	}
+	if (r && m->careful)
+		run->e.length = 1;
 	*chunk += run->e.length;
 	if (!r)
 		return 0;
@@ -569,57 +619,91 @@ static int bring_run(struct dms_merge *m, u64 *chunk, u64 last)
 	return next_batch(m);
 }
 
-/* An error may pass: what was being served is still waited for. */
-static void want_again(struct dms_volume *v, u32 nr)
+/* --- what detained writes wait for --- */
+
+/* Into v->serving, v->nr_serving. */
+static void take_wanted(struct dms_volume *v)
 {
 	spin_lock_irq(&v->home_lock);
-	nr = min(nr, DMS_HOME_WANTED - v->nr_wanted);
-	memcpy(&v->wanted[v->nr_wanted], v->serving, nr * sizeof(v->serving[0]));
-	v->nr_wanted += nr;
+	v->nr_serving = v->nr_wanted;
+	memcpy(v->serving, v->wanted, v->nr_wanted * sizeof(v->wanted[0]));
+	v->nr_wanted = 0;
 	spin_unlock_irq(&v->home_lock);
 }
 
-/*
- * What detained writes wait for, all of it with one flush, as HOME exceptions.
- * Below @cursor all has been collected.  A vast discard is left to the cursor,
- * which gets there without a record for each run.
- */
-static int serve_wanted(struct dms_merge *m, u64 cursor)
+/* The last that was taken goes to @list, which has @nr; NULL: it is served. */
+static void put_served(struct dms_volume *v, struct dms_range *list, u32 *nr)
+{
+	spin_lock_irq(&v->home_lock);
+	v->nr_serving--;
+	if (list)
+		list[(*nr)++] = v->serving[v->nr_serving];
+	spin_unlock_irq(&v->home_lock);
+}
+
+/* @nr ranges with one flush, as HOME exceptions.  Below @cursor all has been collected. */
+static int serve(struct dms_merge *m, u64 cursor, const struct dms_range *range, u32 nr)
 {
 	struct dms_volume *v = m->v;
-	struct dms_range *wanted = v->serving;
+	u64 chunk, last;
 	int r = 0;
-	u64 chunk;
-	u32 nr, i;
+	u32 i;
 
-	if (READ_ONCE(v->mode) != DMS_MODE_RW)
-		return 0;
-	spin_lock_irq(&v->home_lock);
-	nr = v->nr_wanted;
-	memcpy(wanted, v->wanted, nr * sizeof(wanted[0]));
-	v->nr_wanted = 0;
-	spin_unlock_irq(&v->home_lock);
-	if (!nr)
-		return 0;
-	for (i = 0; i < nr; i++) {
-		wanted[i].first = max(wanted[i].first, v->merge_cursor);
-		wanted[i].last = min(wanted[i].last, v->origin_chunks - 1);
-		if (wanted[i].last - wanted[i].first > WANTED_MAX)
-			wanted[i].first = wanted[i].last + 1;
-		chunk = max(wanted[i].first, cursor);
-		while (!r && chunk <= wanted[i].last)
-			r = bring_run(m, &chunk, wanted[i].last);
+	for (i = 0; !r && i < nr; i++) {
+		chunk = max(range[i].first, cursor);
+		last = min(range[i].last, v->origin_chunks - 1);
+		while (!r && chunk <= last)
+			r = bring_run(m, &chunk, last);
 	}
 	if (!r)
 		r = settle(m);
 	if (!r)
 		r = dms_io_flush(v->origin);
 	for (i = 0; !r && i < nr; i++)
-		r = record_home(v, wanted[i].first, wanted[i].last);
-	if (r)
-		want_again(v, nr);
+		r = record_home(v, max(range[i].first, v->merge_cursor),
+				min(range[i].last, v->origin_chunks - 1));
 	return r;
 }
+
+/* All of it at once; with an error none is. */
+static int serve_wanted(struct dms_merge *m, u64 cursor)
+{
+	struct dms_volume *v = m->v;
+	int r;
+
+	if (READ_ONCE(v->mode) != DMS_MODE_RW || !READ_ONCE(v->nr_wanted))
+		return 0;
+	take_wanted(v);
+	r = serve(m, cursor, v->serving, v->nr_serving);
+	while (v->nr_serving)
+		put_served(v, r ? v->wanted : NULL, &v->nr_wanted);
+	return r;
+}
+
+/* One by one.  Errors may pass; when the merge is stuck they count. */
+static int serve_each(struct dms_merge *m)
+{
+	struct dms_volume *v = m->v;
+	int r, error = 0;
+
+	take_wanted(v);
+	for (; v->nr_serving; cond_resched()) {
+		r = serve(m, 0, &v->serving[v->nr_serving - 1], 1);
+		if (r) {
+			abandon(m);
+			error = r;
+		}
+		if (!r)
+			put_served(v, NULL, NULL);
+		else if (v->merge_stuck && r != -ENOMEM && r != -EROFS)
+			put_served(v, v->failed, &v->nr_failed);
+		else
+			put_served(v, v->wanted, &v->nr_wanted);
+	}
+	return error;
+}
+
+/* --- the work item --- */
 
 /* Go on from *@cursor for a while, without making it home.  1: the end is reached. */
 static int bring_window(struct dms_merge *m, u64 *cursor)
@@ -649,6 +733,41 @@ static int bring_window(struct dms_merge *m, u64 *cursor)
 }
 
 /*
+ * After an error: go on from *@cursor, a chunk at a time, up to what can't be
+ * brought home, if there is such.  *@cursor holds, whatever is returned.
+ */
+static int creep(struct dms_merge *m, u64 *cursor)
+{
+	unsigned long end = jiffies + WINDOW_TIME;
+	struct dms_volume *v = m->v;
+	u64 last = v->origin_chunks - 1, begin = *cursor, at = begin;
+	int r = 0, flushed;
+
+	while (!r && at <= last && !READ_ONCE(v->merge_stop) && time_before_eq(jiffies, end)) {
+		m->unreadable = false;
+		r = bring_run(m, &at, last);
+		if (!r)
+			r = settle(m);
+		if (r && m->unreadable && READ_ONCE(v->merge_skip)) {
+			abandon(m);
+			DMERR_LIMIT("%s: chunk %llu stays as it is, it can't be read of the copy",
+				    v->name, (unsigned long long)*cursor);
+			WRITE_ONCE(v->merge_skipped, v->merge_skipped + 1);
+			at = *cursor + 1;
+			r = 0;
+		}
+		if (!r)
+			*cursor = at;
+		cond_resched();
+	}
+	abandon(m);
+	flushed = dms_io_flush(v->origin);
+	if (flushed)
+		*cursor = begin;
+	return r ? r : flushed ? flushed : *cursor > last;
+}
+
+/*
  * The diff area can't be written, so that nothing can be recorded.  Writes to
  * what is not home by record wait until all of it is: a merge that is resumed
  * from the record then does no harm.  The origin must become whole (I6).
@@ -660,7 +779,7 @@ static int finish_unrecorded(struct dms_merge *m)
 	int r;
 
 	do {
-		r = bring_window(m, &cursor);
+		r = m->careful ? creep(m, &cursor) : bring_window(m, &cursor);
 	} while (!r && !READ_ONCE(v->merge_stop));
 	if (r <= 0)
 		return r;
@@ -678,53 +797,74 @@ static int finish_unrecorded(struct dms_merge *m)
 	return 1;
 }
 
+/* 1: all is home; 0; -EAGAIN: nothing was tried; or an error. */
 static int step(struct dms_merge *m)
 {
 	struct dms_volume *v = m->v;
 	u64 cursor = v->merge_cursor;
-	int r;
+	int r, served = 0, recorded;
 
+	m->careful = v->merge_errors;
 	if (READ_ONCE(v->mode) != DMS_MODE_RW)
-		return finish_unrecorded(m);
-	r = bring_window(m, &cursor);
-	if (r < 0)
-		return r;
-	if (!r)
-		return record_cursor(v, v->merge_shadow, cursor);
-	r = record_cursor(v, 0, cursor);
-	return r ? r : 1;
+		return pausing(v) ? -EAGAIN : finish_unrecorded(m);
+	if (m->careful) {
+		served = serve_each(m);
+		if (pausing(v))
+			return -EAGAIN;
+		r = creep(m, &cursor);
+	} else {
+		r = bring_window(m, &cursor);
+		if (r < 0)
+			return r;
+	}
+	if (r >= 0 || cursor > v->merge_cursor) {
+		recorded = record_cursor(v, r > 0 ? 0 : v->merge_shadow, cursor);
+		if (recorded)
+			return recorded;
+	}
+	return r ? r : served;
 }
 
 void dms_merge_wake(struct dms_volume *v)
 {
-	/* Not sooner where it waits before another try. */
-	if (!READ_ONCE(v->merge_stop))
+	if (READ_ONCE(v->merge_stop))
+		return;
+	/* Before another try it waits its time; who can be served need not. */
+	if (READ_ONCE(v->merge_stuck))
+		mod_delayed_work(v->merge_wq, &v->merge_work, 0);
+	else
 		queue_delayed_work(v->merge_wq, &v->merge_work, 0);
 }
 
-/*
- * An error: when to try again, in jiffies.  Writes wait for the first tries and fail
- * from then on.
- */
+/* An error: not to try again for so many jiffies. */
 static unsigned long after_error(struct dms_volume *v, u32 id, int error)
 {
-	if (v->merge_stuck)
-		return STUCK_TIME;
 	if (++v->merge_errors < MERGE_TRIES)
 		return HZ;
+	WRITE_ONCE(v->merge_retry, jiffies + STUCK_TIME);
+	if (v->merge_stuck && v->merge_stuck_at == v->merge_cursor)
+		return STUCK_TIME;
 	WRITE_ONCE(v->merge_stuck, true);
-	DMERR("%s: merging shadow copy %u stopped: error %d; it will be tried again", v->name, id,
-	      error);
+	v->merge_stuck_at = v->merge_cursor;
+	DMERR("%s: merging shadow copy %u stopped at chunk %llu: error %d; it will be tried again",
+	      v->name, id, (unsigned long long)v->merge_cursor, error);
 	dms_volume_event(v);
-	return STUCK_TIME;
+	return 0;		/* for who waits */
 }
 
 static void after_success(struct dms_volume *v, u32 id)
 {
 	v->merge_errors = 0;
-	if (v->merge_stuck)
-		DMINFO("%s: merging shadow copy %u goes on", v->name, id);
+	if (!v->merge_stuck)
+		return;
+	DMINFO("%s: merging shadow copy %u goes on", v->name, id);
 	WRITE_ONCE(v->merge_stuck, false);
+	/* What the saver has not seen yet gets another chance. */
+	spin_lock_irq(&v->home_lock);
+	memcpy(&v->wanted[v->nr_wanted], v->failed, v->nr_failed * sizeof(v->failed[0]));
+	v->nr_wanted += v->nr_failed;
+	v->nr_failed = 0;
+	spin_unlock_irq(&v->home_lock);
 }
 
 static void merge(struct work_struct *work)
@@ -751,10 +891,15 @@ static void merge(struct work_struct *work)
 		after_success(v, id);
 	else if (r == -ENOMEM)
 		pause = HZ / 10;
+	else if (r == -EAGAIN)
+		pause = max_t(long, v->merge_retry - jiffies, 0);
 	else if (r != -EROFS)	/* that: failed meanwhile; once more, without records */
 		pause = after_error(v, id, r);
 	if (r > 0) {
 		WRITE_ONCE(v->merged, true);
+		if (v->merge_skipped)
+			DMWARN("%s: %llu chunks were left out", v->name,
+			       (unsigned long long)v->merge_skipped);
 		DMINFO("%s: shadow copy %u is merged", v->name, id);
 		dms_volume_event(v);
 	}
@@ -790,7 +935,10 @@ static void apply_start(struct dms_volume *v, struct dms_op *op)
 	v->epoch = op->epoch;
 	v->merge_epoch = op->epoch;
 	v->merge_errors = 0;
+	v->merge_skip = false;
+	WRITE_ONCE(v->merge_skipped, 0);
 	v->nr_wanted = 0;
+	v->nr_failed = 0;
 	v->exact = false;
 	set_cursor(v, 0);
 	/* Nobody maps yet; bitmap and cursor first all the same. */
@@ -827,4 +975,14 @@ int dms_merge_start(struct dms_volume *v, u32 id)
 	else
 		dms_merge_wake(v);
 	return r;
+}
+
+int dms_merge_skip(struct dms_volume *v)
+{
+	if (!dms_merge_busy(v))
+		return -ESRCH;
+	WRITE_ONCE(v->merge_skip, true);
+	WRITE_ONCE(v->merge_retry, jiffies);
+	dms_merge_wake(v);
+	return 0;
 }

@@ -26,6 +26,7 @@ static const struct {
 	{ -EALREADY,	"already done or under way" },
 	{ -EEXIST,	"exists already" },
 	{ -ENODATA,	"no exempt runs of that copy are being loaded: begin first" },
+	{ -ESRCH,	"no merge is under way" },
 	{ -EROFS,	"the diff area can't be written any more" },
 	{ -ENOSPC,	"the diff area is full" },
 	{ -EFBIG,	"the origin has grown since that shadow copy was taken" },
@@ -260,6 +261,8 @@ static int do_merge(struct request *q)
 	u32 id;
 	int r;
 
+	if (!strcasecmp(q->argv[0], "skip"))
+		return dms_merge_skip(q->v);
 	if (parse_id(q->argv[0], &id))
 		return -EINVAL;
 	mutex_lock(&q->v->meta);
@@ -559,5 +562,5 @@ void dms_status(struct dms_volume *v, char *result, unsigned int maxlen)
 	DMEMIT("%pUb %s ", s->uuid, found[v->found]);
 	dms_scrub_status(v, result + sz, maxlen - sz);
 	sz = strlen(result);
-	DMEMIT(" %s", dms_merge_state(v));
+	DMEMIT(" %s %llu", dms_merge_state(v), (unsigned long long)READ_ONCE(v->merge_skipped));
 }

@@ -333,12 +333,17 @@ struct dms_volume {
 	u32 merge_epoch;
 	u64 merge_cursor;		/* origin chunks below are home, durably */
 	struct dms_bits *home;		/* others that are, durably */
-	spinlock_t home_lock;		/* guards the next two */
-	u32 nr_wanted;
+	spinlock_t home_lock;		/* guards the next six */
+	u32 nr_wanted, nr_serving, nr_failed;	/* DMS_HOME_WANTED in all, at most */
 	struct dms_range wanted[DMS_HOME_WANTED]; /* detained writes wait for these */
-	struct dms_range serving[DMS_HOME_WANTED]; /* the merge's own copy of them */
+	struct dms_range serving[DMS_HOME_WANTED]; /* taken by the merge */
+	struct dms_range failed[DMS_HOME_WANTED]; /* by the merge; the saver ends the writes */
 	u32 merge_errors;		/* in a row */
-	bool merge_stuck;		/* by errors: writes to what is not home fail */
+	bool merge_stuck;		/* by errors */
+	u64 merge_stuck_at;		/* chunk */
+	unsigned long merge_retry;	/* jiffies, if stuck */
+	bool merge_skip;		/* what can't be read is given up */
+	u64 merge_skipped;		/* chunks given up */
 	bool merged;			/* a merge has ended since activation */
 
 	struct dms_scrub *scrub;
@@ -568,6 +573,10 @@ bool dms_merge_home(struct dms_volume *v, u64 first, u64 last);
  */
 struct dms_shadow *dms_merge_source(struct dms_volume *v, u64 first, u32 max, u32 *n);
 void dms_merge_want(struct dms_volume *v, struct dms_bio *b);
+/* Is there no hope for @b?  The saver's; yes is said once. */
+bool dms_merge_failed(struct dms_volume *v, const struct dms_bio *b);
+/* Let what can't be read of the copy stay as it is on the origin.  -ESRCH: no merge. */
+int dms_merge_skip(struct dms_volume *v);
 bool dms_merge_busy(const struct dms_volume *v);
 /* Of the merge under way, or of the last since activation: a word for the status. */
 const char *dms_merge_state(const struct dms_volume *v);

@@ -192,8 +192,8 @@ enum { S_VOLUME, S_MODE, S_DEVICE, S_MOUNT, S_ORIGIN, S_AREA, S_UUID, S_FS, S_LA
 	S_LIMIT, S_POLICY, S_LOW, S_VOLATILE, S_FOUND, S_SAVED, S_ZERO, S_DROPPED, S_CSUM,
 	S_AREA_ERRORS, S_UNREADABLE, S_CHECKPOINTS, S_JOURNAL, S_JOURNAL_SIZE, S_TREES, S_ENTRIES,
 	S_EXCEPTIONS, S_CACHE, S_CACHE_LIMIT, S_BITMAPS, S_MERGE_STATE, S_MERGE, S_MERGE_DONE,
-	S_MERGE_TOTAL, S_SCRUB, S_SCRUB_DONE, S_SCRUB_TOTAL, S_SCRUB_BYTES, S_SCRUB_DAMAGED,
-	S_NOTE };
+	S_MERGE_TOTAL, S_MERGE_SKIPPED, S_SCRUB, S_SCRUB_DONE, S_SCRUB_TOTAL, S_SCRUB_BYTES,
+	S_SCRUB_DAMAGED, S_NOTE };
 
 static const struct field status_fields[] = {
 	[S_VOLUME] = { "volume", "Volume", FIELD_TEXT, IN_BLOCK },
@@ -239,6 +239,7 @@ static const struct field status_fields[] = {
 	[S_MERGE] = { "merging", "Merging", FIELD_NUMBER, IN_BLOCK },
 	[S_MERGE_DONE] = { "merge_done", "Chunks merged", FIELD_NUMBER, IN_BLOCK },
 	[S_MERGE_TOTAL] = { "merge_total", "Chunks to merge", FIELD_NUMBER, IN_BLOCK },
+	[S_MERGE_SKIPPED] = { "merge_skipped", "Chunks not merged", FIELD_NUMBER, IN_BLOCK },
 	[S_SCRUB] = { "scrub", "Scrub", FIELD_TEXT, IN_BLOCK },
 	[S_SCRUB_DONE] = { "scrub_done", "Chunks scrubbed", FIELD_NUMBER, IN_BLOCK },
 	[S_SCRUB_TOTAL] = { "scrub_total", "Chunks to scrub", FIELD_NUMBER, IN_BLOCK },
@@ -329,6 +330,8 @@ static void status_record(struct output *o, const struct volume *v)
 		output_number(o, S_MERGE_DONE, s->merge_done);
 		output_number(o, S_MERGE_TOTAL, s->merge_total);
 	}
+	if (s->merge_skipped)
+		output_number(o, S_MERGE_SKIPPED, s->merge_skipped);
 	output_text(o, S_SCRUB, s->scrub_state);
 	if (strcmp(s->scrub_state, "none")) {
 		output_number(o, S_SCRUB_DONE, s->scrub_done);

@@ -28,6 +28,7 @@ static const struct cmd_option merge_options[] = {
 	{ "no-wait", 0, NULL, "return at once, the merge goes on" },
 	{ "progress", 0, NULL, "show progress even if this is no terminal" },
 	{ "status", 0, NULL, "tell how far the merge of a VOLUME is, and no more" },
+	{ "skip-damaged", 0, NULL, "let the merge of a VOLUME go on over what can't be read" },
 	{ NULL, 0, NULL, NULL }
 };
 
@@ -97,7 +98,7 @@ static int wait_for_merge(const struct request *r, const char *node)
 		last = s;
 		any = true;
 		if (!strcmp(s.merge_state, "stopped"))
-			return refuse(EIO, "%s: the merge stopped at %u%% by errors, see the kernel log; it is tried again now and then",
+			return refuse(EIO, "%s: the merge stopped at %u%% by errors, see the kernel log; it is tried again now and then, see also --skip-damaged",
 				      node, percent(&s));
 		if (s.mode != VOLUME_RW)
 			return refuse(EIO, "%s: the diff area failed, the merge stands still at %u%%",
@@ -111,12 +112,15 @@ static int wait_for_merge(const struct request *r, const char *node)
 		s.merge_total = s.merge_done = last.merge_total;
 		print_event("merged", node, &s);
 	}
+	if (s.merge_skipped)
+		return refuse(EILSEQ, "%s: is merged but for %" PRIu64 " chunks that could not be read, see the kernel log",
+			      node, s.merge_skipped);
 	return 0;
 }
 
 /* --- merge --status --- */
 
-enum { F_VOLUME, F_STATE, F_COPY, F_DONE, F_TOTAL, F_PERCENT };
+enum { F_VOLUME, F_STATE, F_COPY, F_DONE, F_TOTAL, F_PERCENT, F_SKIPPED };
 
 static const struct field fields[] = {
 	[F_VOLUME] = { "volume", "Volume", FIELD_TEXT, IN_BOTH },
@@ -125,6 +129,7 @@ static const struct field fields[] = {
 	[F_DONE] = { "done", "Chunks done", FIELD_NUMBER, IN_BOTH },
 	[F_TOTAL] = { "total", "Chunks", FIELD_NUMBER, IN_BOTH },
 	[F_PERCENT] = { "percent", "Percent", FIELD_PERCENT, IN_BOTH },
+	[F_SKIPPED] = { "skipped", "Chunks skipped", FIELD_NUMBER, IN_BLOCK },
 };
 
 static int print_merge_status(const char *spec)
@@ -150,6 +155,7 @@ static int print_merge_status(const char *spec)
 		} else {
 			inform("%s: no merge is under way", v->node.name);
 		}
+		output_number(o, F_SKIPPED, v->status.merge_skipped);
 		rc = output_print(o);
 	}
 	volumes_free(&all);
@@ -226,6 +232,32 @@ static int start_merge(const struct volume *v, uint32_t id)
 	return 0;
 }
 
+/* Of a merge under way: what can't be read of the copy stays as it is on the volume. */
+static int skip_damaged(const struct request *r)
+{
+	struct volumes all = { 0 };
+	struct volume *v;
+	int rc;
+
+	rc = volumes_load(&all);
+	if (!rc)
+		rc = volumes_get(&all, r->args[0], &v);
+	if (!rc && !v->status.merge_id)
+		rc = refuse(ENOENT, "%s: no merge is under way", v->node.name);
+	if (!rc)
+		rc = confirm(given(r, "force"), "%s: where %s@%u can't be read, leave the volume with what was written since",
+			     v->node.name, v->node.name, v->status.merge_id);
+	if (!rc) {
+		rc = node_message(v->node.name, NULL, "merge skip");
+		if (rc)
+			refuse(-rc, "%s: %s", v->node.name, node_why());
+	}
+	if (!rc && !given(r, "no-wait"))
+		rc = wait_for_merge(r, v->node.name);
+	volumes_free(&all);
+	return rc;
+}
+
 static int run_merge(const struct request *r)
 {
 	struct volumes all = { 0 };
@@ -236,10 +268,12 @@ static int run_merge(const struct request *r)
 	int rc;
 
 	if (given(r, "status")) {
-		if (given(r, "force") || given(r, "no-wait"))
+		if (given(r, "force") || given(r, "no-wait") || given(r, "skip-damaged"))
 			return refuse(EINVAL, "--status goes with no other option");
 		return print_merge_status(r->args[0]);
 	}
+	if (given(r, "skip-damaged"))
+		return skip_damaged(r);
 	rc = volumes_load(&all);
 	if (!rc)
 		rc = volumes_get_copy(&all, r->args[0], &c);
@@ -259,7 +293,7 @@ static int run_merge(const struct request *r)
 	if (c->suspect)
 		warn("%s: is suspect, its content may be wrong", spec);
 	if (c->damaged)
-		warn("%s: is damaged, the merge will stand still at the first damaged chunk", spec);
+		warn("%s: is damaged, the merge will stop at the first damaged chunk", spec);
 	rc = confirm(given(r, "force"), "%s: lose what was written since and make the volume what %s shows",
 		     v->node.name, spec);
 	if (!rc)
@@ -277,6 +311,6 @@ out:
 }
 
 const struct command cmd_merge = {
-	"merge", "COPY", 1, 1, "make the volume what a shadow copy shows, at once", merge_options,
+	"merge", "COPY|VOLUME", 1, 1, "make the volume what a shadow copy shows, at once", merge_options,
 	run_merge
 };

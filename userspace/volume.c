@@ -107,7 +107,7 @@ static bool parse_later_fields(char **rest, struct status *s)
 		return false;
 	if (!strcmp(s->merge_state, "-"))
 		strcpy(s->merge_state, "none");
-	return true;
+	return !*rest || next_number(rest, UINT64_MAX, &s->merge_skipped);
 }
 
 /* By position, as Documentation/dm-shadow.rst has it. */

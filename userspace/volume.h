@@ -53,6 +53,7 @@ struct status {
 	uint32_t merge_id;		/* 0: none */
 	uint64_t merge_done, merge_total;	/* chunks */
 	char merge_state[16];		/* none, running, stopped, done */
+	uint64_t merge_skipped;		/* chunks left as they were */
 	char uuid[37];
 	char found[16];			/* new, clean, recovered, changed */
 	char scrub_state[16];		/* none, running, done, stopped, failed */

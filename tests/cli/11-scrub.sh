@@ -24,15 +24,7 @@ expect "done 1024 $((16416 << 10))" "$(json '" ".join(str(j["volumes"][0][k]) fo
 
 # A chunk of each copy
 for stamp in "1 16000" "2 16032"; do
-	block=$(python3 - "$area" "${stamp% *}" "${stamp#* }" <<-'END'
-		import struct, sys
-		data, seq, sector = open(sys.argv[1], "rb").read(), int(sys.argv[2]), int(sys.argv[3])
-		for n in range(len(data) // 4096):
-		    if struct.unpack_from("<Q", data, n * 4096 + 8)[0] == sector << 32 | seq:
-		        print(n)
-	END
-	)
-	[[ $block =~ ^[0-9]+$ ]] || fail "write and sector $stamp are in blocks '$block'"
+	block=$(stomp where "$area" "${stamp#* }" --seq "${stamp% *}")
 	blocks damage "$area" "$block" 200
 done
 exits 6 shadowctl scrub "$vol" --rate 0

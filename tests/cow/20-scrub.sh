@@ -7,27 +7,13 @@
 # dmesg: checksum
 # slowest
 . "$(dirname "$0")/../shadow.sh"
-requires python3
-
-# block_with SEQ SECTOR: the area's block with the stamp of that
-block_with()
-{
-	python3 - "$area" "$1" "$2" <<-'END'
-		import struct, sys
-		data, seq, sector = open(sys.argv[1], "rb").read(), int(sys.argv[2]), int(sys.argv[3])
-		for n in range(len(data) // 4096):
-		    if struct.unpack_from("<Q", data, n * 4096 + 8)[0] == sector << 32 | seq:
-		        print(n)
-	END
-}
 
 # damage SEQ SECTOR BYTE: or undo it
 damage()
 {
 	local block
 
-	block=$(block_with "$1" "$2")
-	[[ $block =~ ^[0-9]+$ ]] || fail "write $1 of sector $2 is in blocks '$block'"
+	block=$(stomp where "$area" "$2" --seq "$1")
 	blocks damage "$area" "$block" "$3"
 }
 

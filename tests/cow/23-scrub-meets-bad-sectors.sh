@@ -6,7 +6,6 @@
 # slow
 . "$(dirname "$0")/../shadow.sh"
 need_target error
-requires python3
 devices 8 32
 real=$area
 n=$(sectors "$real")
@@ -18,15 +17,7 @@ take
 stomp fill /dev/mapper/o --seq 2
 message checkpoint
 deactivate
-block=$(python3 - "$real" <<-'END'
-	import struct, sys
-	data = open(sys.argv[1], "rb").read()
-	for n in range(len(data) // 4096):
-	    if struct.unpack_from("<Q", data, n * 4096 + 8)[0] == 800 << 32 | 1:
-	        print(n)
-	END
-)
-[ -n "$block" ] || fail "the saved chunk wasn't found"
+block=$(stomp where "$real" 800 --seq 1)
 at=$((block * 8))
 dm_reload area "0 $at linear $real 0
 $at 8 error

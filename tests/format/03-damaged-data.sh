@@ -12,15 +12,7 @@ stomp fill /dev/mapper/o --seq 2
 message checkpoint
 deactivate
 # The block with the stamp of sector 800 (chunk 25, its first block)
-block=$(python3 - "$area" <<-'END'
-	import struct, sys
-	data = open(sys.argv[1], "rb").read()
-	for n in range(len(data) // 4096):
-	    if struct.unpack_from("<Q", data, n * 4096 + 8)[0] == 800 << 32 | 1:
-	        print(n)
-	END
-)
-[ -n "$block" ] || fail "the saved chunk wasn't found"
+block=$(stomp where "$area" 800 --seq 1)
 for at in 3 4095; do
 	blocks damage "$area" "$block" $at
 	activate

@@ -49,6 +49,13 @@ bool stamp_is(const void *buf, u64 seed, u64 sector, u32 seq)
 	return !differ;
 }
 
+bool stamp_says(const void *buf, u64 seed, u64 sector, u32 seq)
+{
+	const u64 *p = buf;
+
+	return p[0] == (MAGIC ^ mix(seed)) && p[1] == (sector << 32 | seq);
+}
+
 u32 stamp_read(const void *buf, u64 seed, u64 sector)
 {
 	const u64 *p = buf;

@@ -17,6 +17,8 @@
 void stamp(void *buf, u64 seed, u64 sector, u64 count, u32 seq);
 /* Does one sector hold what write @seq left? */
 bool stamp_is(const void *buf, u64 seed, u64 sector, u32 seq);
+/* Does it say so?  It may be damaged behind that. */
+bool stamp_says(const void *buf, u64 seed, u64 sector, u32 seq);
 /* Which write left this sector?  STAMP_NONE if it is no whole stamp of it. */
 u32 stamp_read(const void *buf, u64 seed, u64 sector);
 /* What is in it, for people. */

@@ -38,6 +38,8 @@ static const char usage_text[] =
 	"                      one write, of any number of sectors\n"
 	"  read DEV SECTOR COUNT --seq N [--nowait]\n"
 	"                      one read, verified\n"
+	"  where DEV SECTOR --seq N\n"
+	"                      print the 4 KiB block that begins with that sector's stamp\n"
 	"  discard | zero DEV SECTOR COUNT\n"
 	"                      one request\n";
 
@@ -223,6 +225,32 @@ static void one(const char *what, const char *device, u64 sector, u64 count)
 	close(fd);
 }
 
+static void where(const char *device, u64 sector)
+{
+	int fd = open_device(device, O_RDONLY), rc;
+	u64 total = device_sectors(fd), at, n, i, found = 0, block = 0;
+	u8 *buf = xbuffer(MIB);
+
+	for (at = 0; at < total; at += n) {
+		n = min(total - at, (u64)PIECE);
+		rc = read_sectors(fd, buf, at, n);
+		if (rc)
+			io_failed("read", device, at, rc);
+		for (i = 0; i < n; i += 8) {
+			if (!stamp_says(buf + i * SECTOR, opt.seed, sector, opt.seq))
+				continue;
+			block = (at + i) / 8;
+			found++;
+		}
+	}
+	if (found != 1)
+		die("%s: sector %lu of write %lu is there %lu times", device, sector, opt.seq,
+		    found);
+	printf("%lu\n", block);
+	free(buf);
+	close(fd);
+}
+
 /* --- the command line ------------------------------------------------------- */
 
 static const struct option long_options[] = {
@@ -372,6 +400,8 @@ int main(int argc, char **argv)
 	} else if ((!strcmp(command, "write") || !strcmp(command, "read") ||
 		    !strcmp(command, "discard") || !strcmp(command, "zero")) && argc == 4) {
 		one(command, argv[1], xnumber(argv[2]), xnumber(argv[3]));
+	} else if (!strcmp(command, "where") && argc == 3) {
+		where(argv[1], xnumber(argv[2]));
 	} else {
 		usage();
 	}

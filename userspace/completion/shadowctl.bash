@@ -50,8 +50,12 @@ _shadowctl()
 			<<<"$words")" -- "$cur")
 	else
 		case $command in
-		show | mount | unmount | delete | rename | lock | unlock | merge)
+		show | mount | unmount | delete | rename | lock | unlock)
 			mapfile -t COMPREPLY < <(compgen -W "$(_shadowctl_names copy list)" -- "$cur")
+			;;
+		merge)	# of a volume --status and --skip-damaged
+			mapfile -t COMPREPLY < <(compgen -W "$(_shadowctl_names copy list
+				_shadowctl_names volume status)" -- "$cur")
 			;;
 		storage)
 			mapfile -t COMPREPLY < <(compgen -W "$(awk -F '[ \t]' \
