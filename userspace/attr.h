@@ -34,6 +34,7 @@ struct attr {
 #define ATTR_DIRTY		"dirty"		/* NTFS: wants chkdsk */
 #define ATTR_AREAS		"areas"		/* of the set: begins of their uuids, "3f2a9c81,..." */
 #define ATTR_MOUNTED		"mounted"	/* where the volume was */
+#define ATTR_UNUSED		"unused"	/* of create --complete, no target needs it */
 
 void attr_init(struct attr *a);		/* empty, of our version */
 void attr_free(struct attr *a);

@@ -15,6 +15,11 @@
  *
  * Until 7 is through any failure deletes all that was made.  From 4 to 6 nothing
  * is printed and no memory is asked for, as either may need what is suspended.
+ *
+ * --complete looks at the target before 1 is over, and takes the copy marked as
+ * unused.  The mark goes when the target has its state, which then names the copy,
+ * and comes back just before the target is finished.  So a copy with the mark that
+ * is met under the lock was left by a shadowctl that died, and is deleted.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -212,6 +217,8 @@ static int make_attributes(struct creation *c, struct member *m, const char *are
 	attr_set_text(&a, ATTR_CONSISTENCY,
 		      m->mounted ? c->freeze ? "filesystem" : "crash" :
 		      m->used ? "crash" : "filesystem");
+	if (given(c->r, "complete"))
+		attr_set_bool(&a, ATTR_UNUSED, true);
 	rc = attr_print(&a, &m->attr);
 	attr_free(&a);
 	return rc;
@@ -221,9 +228,8 @@ static int prepare(struct creation *c)
 {
 	auto_free char *areas = strdup("");
 	size_t i;
-	int rc;
+	int rc = 0;
 
-	rc = find_members(c);
 	for (i = 0; !rc && i < c->count; i++)
 		rc = check_member(c, &c->members[i]);
 	if (rc)
@@ -575,43 +581,65 @@ static int print_members(const struct creation *c)
 
 /* --- complete copies --- */
 
-enum { C_TARGET, C_VOLUME, C_BYTES, C_RESUMED };
-
-static const struct field complete_fields[] = {
-	[C_TARGET] = { "target", "Complete copy", FIELD_TEXT, IN_BLOCK },
-	[C_VOLUME] = { "volume", "Volume", FIELD_TEXT, IN_BLOCK },
-	[C_BYTES] = { "bytes", "Data", FIELD_BYTES, IN_BLOCK },
-	[C_RESUMED] = { "resumed", "Resumed", FIELD_BOOL, IN_BLOCK },
-};
-
 struct progress {
-	const char *volume;
+	struct member *m;
+	bool marked;			/* the copy, as unused */
 	uint64_t shown_us;
 };
+
+/* The first call: the target has its state. */
+static int target_begun(struct progress *s)
+{
+	struct volume *v = s->m->volume;
+	int rc = s->marked ? copy_set_attr(s->m->copy) : 0;
+
+	/* What follows takes long.  The kernel keeps a copy that is open. */
+	close(v->lock);
+	v->lock = -1;
+	return rc;
+}
 
 static int show_progress(void *context, const struct complete_progress *p)
 {
 	static const char *const keys[] = { "done", "total" };
+	bool verifying = p->phase == COMPLETE_VERIFYING;
 	struct progress *s = context;
 	char done[16], total[16];
 	uint64_t now = now_us();
 
+	if (s->m->volume->lock >= 0 && target_begun(s))
+		return -EIO;
+	if (p->phase == COMPLETE_FINISHING) {
+		if (s->m->copy->attr.json) {
+			attr_set_bool(&s->m->copy->attr, ATTR_UNUSED, true);
+			copy_set_attr(s->m->copy);
+		}
+		return 0;
+	}
 	if (verbosity < 0 || (now - s->shown_us < 500000 && p->done_bytes < p->total_bytes))
 		return 0;
 	s->shown_us = now;
 	if (output_format == FORMAT_JSON) {
 		const uint64_t values[] = { p->done_bytes, p->total_bytes };
 
-		output_event(p->verifying ? "verifying" : "copying", s->volume, keys, values, 2);
+		output_event(verifying ? "verifying" : "copying", s->m->volume->node.name, keys,
+			     values, 2);
 	} else if (isatty(STDERR_FILENO)) {
 		print_size(p->done_bytes, done);
 		print_size(p->total_bytes, total);
-		fprintf(stderr, "\r%s %s of %s ", p->verifying ? "verifying" : "copying  ", done,
+		fprintf(stderr, "\r%s %s of %s ", verifying ? "verifying" : "copying  ", done,
 			total);
-		if (p->done_bytes >= p->total_bytes && p->verifying)
+		if (p->done_bytes >= p->total_bytes && verifying)
 			fputc('\n', stderr);
 	}
 	return 0;
+}
+
+static bool same_uuid(const struct copy *copy, const u8 uuid[16])
+{
+	uuid_t u;
+
+	return !uuid_parse(copy->uuid, u) && !memcmp(u, uuid, 16);
 }
 
 /*
@@ -620,101 +648,174 @@ static int show_progress(void *context, const struct complete_progress *p)
  */
 static int find_unfinished(struct creation *c, const char *target, struct member *m)
 {
+	const struct copy *copy, *other = NULL;
 	u8 uuid[16];
-	size_t k;
+	size_t i, k;
 	int rc;
 
 	rc = complete_unfinished(target, uuid);
-	if (rc < 0 && rc != -ENOENT)
-		return refuse(-rc, "%s: %s", target, strerror(-rc));
-	if (rc != 1)
+	if (rc < 0)
+		return refuse(-rc, "%s", complete_why());
+	if (!rc)
 		return 0;
-	for (k = 0; k < m->volume->nr_copies; k++) {
-		uuid_t u;
-
-		m->copy = &m->volume->copies[k];
-		if (uuid_parse(m->copy->uuid, u) || memcmp(u, uuid, 16))
-			continue;
-		m->id = m->copy->id;
+	for (i = 0; i < c->all.count; i++) {
+		for (k = 0; k < c->all.list[i].nr_copies; k++) {
+			copy = &c->all.list[i].copies[k];
+			if (same_uuid(copy, uuid) && !copy->invalid)
+				other = copy;
+		}
+	}
+	if (other && other->volume == m->volume) {
+		m->copy = volume_copy(m->volume, other->id);
+		m->id = other->id;
 		inform("%s: going on with %s@%u", target, m->volume->node.name, m->id);
 		return 1;
 	}
-	if (!given(c->r, "force"))
-		return refuse(EEXIST, "%s: holds an unfinished copy whose shadow copy is gone, --force begins anew",
-			      target);
-	rc = complete_abandon(target);
-	return rc ? refuse(-rc, "%s: %s", target, complete_why()) : 0;
+	if (given(c->r, "force")) {
+		rc = complete_abandon(target);
+		return rc ? refuse(-rc, "%s", complete_why()) : 0;
+	}
+	if (other)
+		return refuse(EEXIST, "%s: holds an unfinished copy of %s@%u, --force overwrites it",
+			      target, other->volume->node.name, other->id);
+	return refuse(EEXIST, "%s: holds an unfinished copy whose shadow copy is gone or not active, --force begins anew",
+		      target);
 }
 
-/* The copy's data to TARGET; then the copy itself is no longer needed. */
-static int make_complete(struct creation *c, struct member *m)
+/* The copy has served, or is of no use.  The lock may have been let go. */
+static int delete_copy(struct volume *v, uint32_t id)
 {
-	const char *target = option(c->r, "complete");
-	struct progress progress = { .volume = m->volume->node.name };
+	struct copy *copy;
+	int rc;
+
+	rc = volumes_lock(&v, 1);
+	if (!rc)
+		rc = volume_refresh(v);
+	copy = rc ? NULL : volume_copy(v, id);
+	if (!copy)
+		return rc;
+	rc = copy_hide(copy);
+	if (rc)
+		return rc;
+	rc = node_message(v->node.name, NULL, "delete %u", id);
+	return rc ? refuse(-rc, "%s@%u: cannot be deleted: %s", v->node.name, id, node_why()) : 0;
+}
+
+/* By calls that were killed.  That one can't be deleted is no failure. */
+static void delete_leftovers(struct volume *v)
+{
+	uint32_t id, next = 0;
+	size_t k;
+
+	/* The list is another one after each. */
+	do {
+		id = next;
+		next = 0;
+		for (k = v->nr_copies; k; k--)
+			if (v->copies[k - 1].id > id &&
+			    attr_bool(&v->copies[k - 1].attr, ATTR_UNUSED) > 0)
+				next = v->copies[k - 1].id;
+		if (next && !delete_copy(v, next))
+			inform("%s@%u: left by a create --complete that was killed, deleted",
+			       v->node.name, next);
+	} while (next);
+}
+
+static int begin_complete(struct creation *c, const char *target, struct member *m)
+{
+	const struct complete_params params = { .target = target, .force = given(c->r, "force") };
+	int rc;
+
+	delete_leftovers(m->volume);
+	rc = complete_check(&params, m->volume->sectors << 9);
+	if (rc)
+		return refuse(-rc, "%s; no copy was taken", complete_why());
+	rc = prepare(c);
+	return rc ? rc : take(c);
+}
+
+/* Does @target say that it is an unfinished copy of @m's?  Also if it can't be read. */
+static bool target_needs(const char *target, const struct member *m)
+{
+	u8 uuid[16];
+	int rc = complete_unfinished(target, uuid);
+
+	return rc < 0 || (rc && same_uuid(m->copy, uuid));
+}
+
+/* The copy's data to TARGET.  *@keep: the copy is needed to go on. */
+static int copy_to_target(struct creation *c, const char *target, struct member *m, bool *keep,
+			  struct complete_result *ret)
+{
+	struct progress progress = { .m = m };
 	struct complete_params params = { .target = target, .force = given(c->r, "force"),
 					  .progress = show_progress, .context = &progress };
-	struct complete_result result;
+	struct attr *a = &m->copy->attr;
 	auto_free char *path = NULL, *meta = NULL;
-	struct output *o;
-	uint32_t id = m->id;
+	char why[512];
 	int rc;
 
 	rc = copy_show(m->copy, &path);
 	if (rc)
 		return rc;
 	params.source = path;
-	if (m->copy->attr.json)
-		meta = strdup(json_object_to_json_string(m->copy->attr.json));
+	progress.marked = attr_bool(a, ATTR_UNUSED) > 0;
+	if (progress.marked)
+		attr_set_text(a, ATTR_UNUSED, NULL);
+	if (a->json)
+		meta = strdup(json_object_to_json_string(a->json));
 	params.meta = meta;
 	uuid_parse(m->copy->uuid, params.uuid);
-	/* This takes long.  The kernel keeps a copy that is open. */
-	close(m->volume->lock);
-	m->volume->lock = -1;
-	rc = complete_copy(&params, &result);
-	if (rc)
-		return refuse(-rc, "%s: not complete, %s@%u is kept; the same command goes on: %s",
-			      target, m->volume->node.name, id, complete_why());
-	rc = volumes_lock(&m->volume, 1);
-	m->copy = rc ? NULL : volume_copy(m->volume, id);
-	if (m->copy)
-		rc = copy_hide(m->copy);
-	if (m->copy && !rc) {
-		rc = node_message(m->volume->node.name, NULL, "delete %u", id);
-		if (rc)
-			refuse(-rc, "%s@%u: was copied, but cannot be deleted: %s",
-			       m->volume->node.name, id, node_why());
+	rc = complete_copy(&params, ret);
+	test_stop("copied");
+	if (!rc)
+		return 0;
+	snprintf(why, sizeof(why), "%s", *complete_why() ? complete_why() : strerror(-rc));
+	if (!target_needs(target, m))
+		return refuse(-rc, "%s: not complete: %s", target, why);
+	*keep = true;
+	if (attr_bool(a, ATTR_UNUSED) > 0) {
+		attr_set_text(a, ATTR_UNUSED, NULL);
+		copy_set_attr(m->copy);
 	}
-	if (output_format == FORMAT_TEXT) {
-		puts(target);
-		return rc;
-	}
-	o = output_new("complete", complete_fields, ARRAY_SIZE(complete_fields), OUTPUT_ONE);
-	output_record(o);
-	output_text(o, C_TARGET, target);
-	output_text(o, C_VOLUME, m->volume->node.name);
-	output_number(o, C_BYTES, result.total_bytes);
-	output_bool(o, C_RESUMED, result.resumed);
-	return first_error(rc, output_print(o));
+	return refuse(-rc, "%s: not complete, %s@%u is kept; the same command goes on: %s", target,
+		      m->volume->node.name, m->id, why);
 }
 
 static int run_complete(struct creation *c)
 {
+	static const char *const keys[] = { "bytes", "resumed" };
+	const char *target = option(c->r, "complete");
 	struct member *m = &c->members[0];
+	struct complete_result result;
+	bool keep;
 	int rc;
 
-	rc = prepare(c);
-	if (!rc)
-		rc = find_unfinished(c, option(c->r, "complete"), m);
+	rc = find_unfinished(c, target, m);
 	if (rc < 0)
 		return rc;
-	if (!rc) {
-		rc = take(c);
-		if (!rc)
-			rc = finish_member(c, m);
-		if (rc)
-			return rc;
+	keep = rc;			/* it was there before */
+	rc = keep ? 0 : begin_complete(c, target, m);
+	if (rc)
+		return rc;
+	if (!keep)
+		rc = finish_member(c, m);
+	if (!rc)
+		rc = copy_to_target(c, target, m, &keep, &result);
+	if (rc) {
+		if (!keep)
+			delete_copy(m->volume, m->id);
+		return rc;
 	}
-	return make_complete(c, m);
+	rc = delete_copy(m->volume, m->id);
+	if (output_format == FORMAT_TEXT) {
+		puts(target);
+	} else {
+		const uint64_t values[] = { result.total_bytes, result.resumed };
+
+		output_event("complete", m->volume->node.name, keys, values, 2);
+	}
+	return rc;
 }
 
 static int run_differential(struct creation *c)
@@ -753,6 +854,8 @@ static int run_create(const struct request *r)
 	if (given(r, "force") && !given(r, "complete"))
 		return refuse(EINVAL, "--force is of use with --complete only");
 	rc = volumes_load(&c.all);
+	if (!rc)
+		rc = find_members(&c);
 	if (!rc)
 		rc = given(r, "complete") ? run_complete(&c) : run_differential(&c);
 	for (i = 0; i < c.count; i++)

@@ -215,11 +215,11 @@ static int write_state(struct copy *c, u64 position)
 	return 0;
 }
 
-static int report(struct copy *c, bool verifying)
+static int report(struct copy *c, enum complete_phase phase)
 {
 	const struct complete_progress progress = {
 		.done_bytes = c->done, .total_bytes = c->plan.bytes,
-		.source_bytes = c->bytes, .verifying = verifying,
+		.source_bytes = c->bytes, .phase = phase,
 	};
 	int r;
 
@@ -241,7 +241,7 @@ static int throttle(struct copy *c)
 	due = (double)c->copied / (double)c->p->bytes_per_second;
 	while (!r && seconds_since(&c->began) < due) {
 		nanosleep(&pause, NULL);
-		r = report(c, false);
+		r = report(c, COMPLETE_COPYING);
 	}
 	return r;
 }
@@ -300,7 +300,7 @@ static int copy_piece(struct copy *c, struct piece *piece)
 	c->copied += piece->length;
 	c->done += piece->length;
 	r = throttle(c);
-	return r ? r : report(c, false);
+	return r ? r : report(c, COMPLETE_COPYING);
 }
 
 /* From the medium, not from what we just wrote into memory. */
@@ -362,7 +362,7 @@ static int finish_batch(struct copy *c, const struct piece *piece, unsigned int 
 	for (i = 0; i < count && !r; i++) {
 		r = verify_piece(c, &piece[i]);
 		if (!r && (i % 8 == 7 || i + 1 == count))
-			r = report(c, true);
+			r = report(c, COMPLETE_VERIFYING);
 	}
 	if (r)
 		return r;
@@ -503,7 +503,9 @@ static int finish(struct copy *c)
 	u8 sector[SECTOR];
 	int r;
 
-	r = wipe_tail(c);
+	r = report(c, COMPLETE_FINISHING);
+	if (!r)
+		r = wipe_tail(c);
 	if (!r && c->p->meta && !c->is_device)
 		r = write_meta(c);
 	if (r)
@@ -543,27 +545,49 @@ static int open_source(struct copy *c)
 	return 0;
 }
 
-static int open_target(struct copy *c)
+/* @create: O_CREAT, of a file, or 0. */
+static int open_target(struct copy *c, int create)
 {
-	struct stat st, source;
 	int flags = O_RDWR | O_CLOEXEC;
+	struct stat st;
 
 	c->is_device = !stat(c->p->target, &st) && S_ISBLK(st.st_mode);
-	flags |= c->is_device ? O_EXCL : O_CREAT;
+	flags |= c->is_device ? O_EXCL : create;
 	c->target = open(c->p->target, flags, 0600);
 	if (c->target < 0)
 		return because(-errno, "%s: %s", c->p->target,
 			       errno == EBUSY ? "is in use" : strerror(errno));
-	if (fstat(c->target, &st) || fstat(c->source, &source))
+	if (fstat(c->target, &st))
 		return because(-errno, "%s: %s", c->p->target, strerror(errno));
 	if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode))
 		return because(-ENODEV, "%s: is neither a device nor a file", c->p->target);
-	if ((st.st_dev == source.st_dev && st.st_ino == source.st_ino) ||
-	    (c->is_device && S_ISBLK(source.st_mode) && st.st_rdev == source.st_rdev))
-		return because(-EINVAL, "%s: is the source itself", c->p->target);
 	if (!c->is_device && flock(c->target, LOCK_EX | LOCK_NB))
 		return because(-EBUSY, "%s: is in use", c->p->target);
-	c->direct = open(c->p->target, O_RDONLY | O_CLOEXEC | O_DIRECT);
+	return 0;
+}
+
+static int check_source(struct copy *c)
+{
+	struct stat target, source;
+
+	if (fstat(c->target, &target) || fstat(c->source, &source))
+		return because(-errno, "%s: %s", c->p->target, strerror(errno));
+	if ((target.st_dev == source.st_dev && target.st_ino == source.st_ino) ||
+	    (c->is_device && S_ISBLK(source.st_mode) && target.st_rdev == source.st_rdev))
+		return because(-EINVAL, "%s: is the source itself", c->p->target);
+	return 0;
+}
+
+static int check_size(struct copy *c)
+{
+	int r;
+
+	r = area_device_bytes(c->target, &c->target_bytes);
+	if (r)
+		return because(r, "%s: %s", c->p->target, strerror(-r));
+	if (c->is_device && c->target_bytes < c->bytes)
+		return because(-ENOSPC, "%s: has %llu bytes, the volume %llu", c->p->target,
+			       (unsigned long long)c->target_bytes, (unsigned long long)c->bytes);
 	return 0;
 }
 
@@ -585,11 +609,16 @@ static int start(struct copy *c)
 	if (!c->is_device && ftruncate(c->target, 0))
 		return because(-errno, "%s: %s", c->p->target, strerror(errno));
 	r = write_state(c, 0);
-	return r ? r : set_size(c);
+	if (!r)
+		r = set_size(c);
+	/* Larger than a file can be there: no use in going on later. */
+	if (r && !c->is_device && ftruncate(c->target, 0))
+		return because(-errno, "%s: %s", c->p->target, strerror(errno));
+	return r;
 }
 
 /* An unused target, or one to be overwritten? */
-static int begin(struct copy *c)
+static int check_unused(struct copy *c)
 {
 	struct area_info info;
 	char text[160];
@@ -605,7 +634,7 @@ static int begin(struct copy *c)
 	if (info.state == AREA_VALID || info.state == AREA_TRUNCATED)
 		return because(-EEXIST, "%s: %s", c->p->target,
 			       area_state_text(&info, text, sizeof(text)));
-	return start(c);
+	return 0;
 }
 
 /* Is it ours from before?  Then it goes on; else it begins. */
@@ -614,12 +643,9 @@ static int begin_or_resume(struct copy *c, bool *resumed)
 	struct state s;
 	int r;
 
-	r = area_device_bytes(c->target, &c->target_bytes);
+	r = check_size(c);
 	if (r)
-		return because(r, "%s: %s", c->p->target, strerror(-r));
-	if (c->is_device && c->target_bytes < c->bytes)
-		return because(-ENOSPC, "%s: has %llu bytes, the volume %llu", c->p->target,
-			       (unsigned long long)c->target_bytes, (unsigned long long)c->bytes);
+		return r;
 	if (!area_pread(c->target, &s, sizeof(s), 0) && state_valid(&s)) {
 		if (memcmp(s.uuid, c->p->uuid, sizeof(s.uuid)) && !c->p->force)
 			return because(-EEXIST, "%s: is an unfinished copy of something else",
@@ -634,7 +660,8 @@ static int begin_or_resume(struct copy *c, bool *resumed)
 			return start(c);
 		}
 	}
-	return begin(c);
+	r = check_unused(c);
+	return r ? r : start(c);
 }
 
 static int copy_all(struct copy *c, struct complete_result *result)
@@ -643,9 +670,12 @@ static int copy_all(struct copy *c, struct complete_result *result)
 
 	r = open_source(c);
 	if (!r)
-		r = open_target(c);
+		r = open_target(c, O_CREAT);
+	if (!r)
+		r = check_source(c);
 	if (r)
 		return r;
+	c->direct = open(c->p->target, O_RDONLY | O_CLOEXEC | O_DIRECT);
 	c->buf = aligned_alloc(DIRECT_ALIGN, PIECE + 2 * DIRECT_ALIGN);
 	r = c->buf ? plan_make(c->p, c->bytes, &c->plan, result->used_by,
 			       sizeof(result->used_by)) : -ENOMEM;
@@ -656,12 +686,52 @@ static int copy_all(struct copy *c, struct complete_result *result)
 	c->batch_began = c->began;
 	r = begin_or_resume(c, &result->resumed);
 	if (!r)
-		r = report(c, false);
+		r = report(c, COMPLETE_COPYING);
 	if (!r)
 		r = copy_runs(c);
 	if (!r)
 		r = finish(c);
 	result->copied_bytes = c->copied;
+	return r;
+}
+
+/* Can there be a new file? */
+static int check_folder(const char *target)
+{
+	char *copy = strdup(target), *folder;
+	struct stat st;
+	int r = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	folder = dirname(copy);
+	if (stat(folder, &st))
+		r = -errno;
+	else if (!S_ISDIR(st.st_mode))
+		r = -ENOTDIR;
+	else if (access(folder, W_OK | X_OK))
+		r = -errno;
+	if (r)
+		because(r, "%s: %s", folder, strerror(-r));
+	free(copy);
+	return r;
+}
+
+int complete_check(const struct complete_params *p, u64 bytes)
+{
+	struct copy c = { .p = p, .source = -1, .target = -1, .direct = -1, .bytes = bytes };
+	int r;
+
+	why_text[0] = '\0';
+	r = open_target(&c, 0);
+	if (r == -ENOENT)
+		return check_folder(p->target);
+	if (!r)
+		r = check_size(&c);
+	if (!r)
+		r = check_unused(&c);
+	if (c.target >= 0)
+		close(c.target);
 	return r;
 }
 

@@ -8,11 +8,17 @@
 
 #include "host.h"
 
+enum complete_phase {
+	COMPLETE_COPYING,
+	COMPLETE_VERIFYING,
+	COMPLETE_FINISHING,		/* once: all is there, the state goes next */
+};
+
 struct complete_progress {
 	u64 done_bytes;			/* copied, or verified, so far */
 	u64 total_bytes;		/* in use, to be copied */
 	u64 source_bytes;		/* size of the volume */
-	bool verifying;
+	enum complete_phase phase;
 };
 
 struct complete_params {
@@ -23,7 +29,10 @@ struct complete_params {
 	u64 bytes_per_second;		/* 0: as fast as can be */
 	bool force;			/* a target with something on it is overwritten */
 	bool all;			/* free clusters too */
-	/* Returns 0 to go on; else the copy stops with that, resumable. */
+	/*
+	 * Returns 0 to go on; else the copy stops with that, resumable.  First called
+	 * when the target has its state.
+	 */
 	int (*progress)(void *context, const struct complete_progress *p);
 	void *context;
 };
@@ -35,6 +44,11 @@ struct complete_result {
 	char used_by[32];		/* what told free from used: "ntfs", or "" */
 };
 
+/*
+ * Would a copy of @bytes to @p->target, one without a state, begin?  Errors as
+ * of complete_copy(), for which nothing is changed.  @p: target and force.
+ */
+int complete_check(const struct complete_params *p, u64 bytes);
 /*
  * Copy, verify, finish.  -EEXIST: the target holds something else (see
  * complete_why()); -ENOSPC: it is too small; -EILSEQ: what was read back is not

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Proves that create --complete makes an image that equals the shadow copy of the
 # same instant, while the volume is written to, and that the shadow copy is gone
-# afterwards.  (Killed and resumed: tests/unit/complete.)
+# afterwards; that a target which is of no use costs nothing, and that a copy which
+# no target needs does not stay.  (Killed and resumed: 12, tests/unit/complete.)
 # timeout: 300
 # slow
 . "$(dirname "$0")/../lib.sh"
@@ -21,14 +22,57 @@ ntfs-3g -o ro "$PWD/image" m
 expect "$want" "$(sha256sum <m/file)" "the file in the image"
 umount m
 
-# A target with something on it
+# Targets that are of no use: no copy is taken.  copies: ids of those that there are
+copies()
+{
+	json '[c["id"] for c in j["copies"]]' list
+}
+
 shadowctl activate >/dev/null
 disk 32
 make_ntfs "$DEV"
 exits 5 shadowctl create --complete "$DEV" "$vol"
-expect 1 "$(json 'len(j["copies"])' list)" "the copy is kept"
-exits 0 shadowctl delete --force --all "$vol"
-exits 0 shadowctl create --complete "$DEV" --force "$vol"
+says "$DEV: ntfs; no copy was taken"
+exits 5 shadowctl create --complete "$PWD/image" "$vol"
+exits 4 shadowctl create --complete "$PWD/nowhere/image" "$vol"
+exits 5 shadowctl create --force --complete "$origin" "$vol"
+says 'is in use'
+exits 0 shadowctl create "$vol"		# 2: none before
+expect "[2]" "$(copies)" "copies"
+
+
+# A file system that has no files so large: seen only when the copy has been taken
+(trap '' XFSZ; ulimit -f 8; exits 7 shadowctl create --complete "$PWD/large" "$vol")
+expect "[2]" "$(copies)" "copies after a failure"
+
+# killed STEP TARGET
+killed()
+{
+	SHADOWCTL_TEST_STOP=$1 shadowctl create --complete "$2" "$vol" >/dev/null 2>&1 &
+	wait_for stopped $!
+	kill -9 $!
+	wait $! 2>/dev/null || true
+}
+
+# Before the target has its state, and when it is done: the next call clears up
+killed resumed "$PWD/other"
+expect "[2, 4]" "$(copies)" "copies after a kill"
+exits 0 shadowctl create --complete "$PWD/other" "$vol"
+says "$vol@4: left by"
+expect "[2]" "$(copies)" "copies after the next call"
+killed copied "$PWD/third"
+expect "[2, 6]" "$(copies)" "copies after a kill at the end"
+exits 5 shadowctl create --complete "$PWD/third" "$vol"
+says 'no copy was taken'
+expect "[2]" "$(copies)" "copies after the next call"
+shadowctl delete --force "$vol@2"
+
+# JSON: a line for each event, the last is the result
+shadowctl -o json create --complete "$DEV" --force "$vol" >events
+expect "complete $vol 0" "$(python3 -c '
+import json
+j = [json.loads(line) for line in open("events")][-1]
+print(j["event"], j["volume"], j["resumed"])')" "the last event"
 expect "" "$(shadowctl list)" "copies left"
 ntfs-3g -o ro "$DEV" m
 [ -f m/file ] || fail "no file on the device"

@@ -130,7 +130,7 @@ static int on_progress(void *context, const struct complete_progress *p)
 	struct script *s = context;
 	int fd;
 
-	s->verified |= p->verifying;
+	s->verified |= p->phase == COMPLETE_VERIFYING;
 	if (s->corrupt >= 0 && p->done_bytes > (uint64_t)s->corrupt) {
 		/* As if the device had written something else. */
 		fd = open(s->target, O_WRONLY);
