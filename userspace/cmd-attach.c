@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "activate.h"
 #include "cmd.h"
@@ -92,28 +91,6 @@ static int find_origin(const char *arg, struct plan *p)
 	return 0;
 }
 
-/* The file system that holds @path, or its folder. */
-static int check_file_place(const char *path, const struct plan *p)
-{
-	auto_free char *folder = copy_string(path);
-	struct stat st;
-	char *slash;
-
-	if (!folder)
-		return -ENOMEM;
-	if (stat(path, &st)) {
-		slash = strrchr(folder, '/');
-		if (slash)
-			slash[slash == folder] = 0;
-		if (stat(slash ? folder : ".", &st))
-			return refuse(errno, "%s: %s", folder, strerror(errno));
-	}
-	if (st.st_dev && major(st.st_dev) && device_depends(st.st_dev, p->origin))
-		return refuse(EINVAL, "%s: lies on %s itself, a diff area must not", path,
-			      p->origin_path);
-	return 0;
-}
-
 static int make_file(const char *path, uint64_t size, struct plan *p)
 {
 	auto_close int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -136,6 +113,7 @@ static int find_area(const struct request *r, u32 chunk_blocks, struct plan *p)
 	const char *arg = r->args[1], *size_text = option(r, "size");
 	uint64_t size = 0;
 	struct stat st;
+	dev_t holder;
 	bool exists;
 	int rc;
 
@@ -156,9 +134,12 @@ static int find_area(const struct request *r, u32 chunk_blocks, struct plan *p)
 	} else {
 		if (exists && !S_ISREG(st.st_mode))
 			return refuse(ENOTBLK, "%s: is neither a block device nor a file", arg);
-		rc = check_file_place(arg, p);
+		rc = device_of_file(arg, &holder);
 		if (rc)
 			return rc;
+		if (device_depends(holder, p->origin))
+			return refuse(EINVAL, "%s: lies on %s itself, a diff area must not", arg,
+				      p->origin_path);
 		if (!exists) {
 			if (parse_size(size_text, &size))
 				return refuse(EINVAL, "%s: is no size", size_text);

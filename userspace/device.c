@@ -507,3 +507,22 @@ int loop_resize(dev_t dev)
 		return -errno;
 	return ioctl(fd, LOOP_SET_CAPACITY) ? -errno : 0;
 }
+
+int device_of_file(const char *path, dev_t *ret)
+{
+	auto_free char *folder = copy_string(path);
+	struct stat st;
+	char *slash;
+
+	if (!folder)
+		return -ENOMEM;
+	if (stat(path, &st)) {
+		slash = strrchr(folder, '/');
+		if (slash)
+			slash[slash == folder] = 0;
+		if (stat(slash ? folder : ".", &st))
+			return refuse(errno, "%s: %s", folder, strerror(errno));
+	}
+	*ret = st.st_dev;
+	return 0;
+}
