@@ -721,6 +721,23 @@ static void delete_leftovers(struct volume *v)
 	} while (next);
 }
 
+/* What is written there must not be what the volume consists of. */
+static int check_place(const char *target, const struct volume *v)
+{
+	dev_t dev;
+	int rc = 0;
+
+	if (device_number(target, &dev))
+		rc = device_of_file(target, &dev);
+	if (rc)
+		return rc;
+	if (device_depends(dev, v->node.dev) || device_depends(dev, v->origin) ||
+	    device_depends(dev, v->area))
+		return refuse(EINVAL, "%s: lies on %s itself or its diff area; no copy was taken",
+			      target, v->node.name);
+	return 0;
+}
+
 static int begin_complete(struct creation *c, const char *target, struct member *m)
 {
 	const struct complete_params params = { .target = target, .force = given(c->r, "force") };
@@ -730,7 +747,9 @@ static int begin_complete(struct creation *c, const char *target, struct member 
 	rc = complete_check(&params, m->volume->sectors << 9);
 	if (rc)
 		return refuse(-rc, "%s; no copy was taken", complete_why());
-	rc = prepare(c);
+	rc = check_place(target, m->volume);
+	if (!rc)
+		rc = prepare(c);
 	return rc ? rc : take(c);
 }
 

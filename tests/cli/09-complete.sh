@@ -13,6 +13,8 @@ shadowctl attach "$origin" "$area" >/dev/null
 mount_ntfs "/dev/mapper/$vol" m
 head -c 5000000 /dev/urandom >m/file
 want=$(sha256sum <m/file)
+exits 1 shadowctl create --complete "$PWD/m/image" m
+says 'lies on'
 expect "$PWD/image" "$(shadowctl create --complete "$PWD/image" m)" "what it prints"
 head -c 5000000 /dev/urandom >m/file
 expect "" "$(shadowctl list)" "copies left"
@@ -37,6 +39,8 @@ exits 5 shadowctl create --complete "$PWD/image" "$vol"
 exits 4 shadowctl create --complete "$PWD/nowhere/image" "$vol"
 exits 5 shadowctl create --force --complete "$origin" "$vol"
 says 'is in use'
+exits 1 shadowctl create --force --complete "/dev/mapper/$vol" "$vol"
+says 'lies on'
 exits 0 shadowctl create "$vol"		# 2: none before
 expect "[2]" "$(copies)" "copies"
 
