@@ -119,6 +119,9 @@ static int check_member(const struct creation *c, const struct member *m)
 	if (v->node.suspended)
 		return refuse(EBUSY, "%s: is suspended by somebody else, no copy is taken",
 			      v->node.name);
+	if (v->status.merge_id)
+		return refuse(EBUSY, "%s: a merge is under way, no copy is taken until it is over",
+			      v->node.name);
 	/* The copy's record goes to the diff area while all of them are held. */
 	for (i = 0; i < c->count; i++)
 		if (device_depends(v->area, c->members[i].volume->node.dev))

@@ -181,6 +181,9 @@ static int check_merge(const struct volume *v, const struct copy *c)
 			return refuse(EBUSY, "%s: is in use", v->node.name);
 		usleep(100000);
 	}
+	if (c->sectors != v->sectors)
+		return refuse(EINVAL, "%s@%u: the volume has grown since, it cannot be merged",
+			      v->node.name, c->id);
 	if (c->invalid)
 		return refuse(EIO, "%s@%u: the copy is lost, the volume stays as it is",
 			      v->node.name, c->id);

@@ -51,6 +51,7 @@ static const struct {
 	{ ENODEV, 4 }, { ENOENT, 4 }, { ENXIO, 4 }, { ENOTBLK, 4 }, { ENOTDIR, 4 },
 	{ ESTALE, 4 }, { EPROTONOSUPPORT, 4 },
 	{ EBUSY, 5 }, { EEXIST, 5 }, { EAGAIN, 5 }, { ETXTBSY, 5 }, { ETIMEDOUT, 5 },
+	{ EALREADY, 5 },
 	{ EUCLEAN, 6 }, { EBADMSG, 6 }, { EILSEQ, 6 },
 	{ ENOSPC, 7 }, { EFBIG, 7 }, { EDQUOT, 7 },
 	{ EIO, 8 },

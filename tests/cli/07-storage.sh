@@ -51,6 +51,13 @@ truncate -s 16M area
 exits 0 shadowctl storage resize "$vol"
 expect $((16 << 20)) "$(json 'j["storage"][0]["size"]' storage)" size
 
+# The volume grows: a copy from before can't be merged
+truncate -s 40M "$(losetup -n -O BACK-FILE "$origin")"
+losetup -c "$origin"
+exits 0 shadowctl storage resize "$vol"
+exits 1 shadowctl merge --force "$vol@1"
+says 'has grown since'
+
 # Limited below what is used, with a copy to lose
 dd if=/dev/urandom of="/dev/mapper/$vol" bs=1M count=6 oflag=direct status=none
 exits 1 shadowctl storage limit "$vol" 1M

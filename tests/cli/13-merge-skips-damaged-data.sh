@@ -19,6 +19,8 @@ blocks damage "$area" "$block" 200
 exits 8 shadowctl merge --force "$vol@1"
 says --skip-damaged
 expect "stopped 25" "$(json '"%s %d" % (j["state"], j["done"])' merge --status "$vol")" status
+exits 5 shadowctl create "$vol"
+says 'a merge is under way'
 exits 1 shadowctl merge --skip-damaged "$vol"
 says 'not confirmed'
 expect stopped "$(json 'j["state"]' merge --status "$vol")" "still"
