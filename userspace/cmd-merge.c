@@ -72,7 +72,7 @@ static void print_line(const struct status *s, const struct status *first, doubl
 	fflush(stderr);
 }
 
-/* Until it is over.  The kernel needs nobody to wait. */
+/* Until it is over.  The kernel needs nobody to wait, nor a diff area to record it. */
 static int wait_for_merge(const struct request *r, const char *node)
 {
 	bool json = output_format == FORMAT_JSON || (given(r, "progress") && !isatty(STDERR_FILENO));
@@ -80,7 +80,7 @@ static int wait_for_merge(const struct request *r, const char *node)
 	struct timespec nap = { .tv_nsec = POLL_MS * 1000000L };
 	struct status s, first = { 0 }, last = { 0 };
 	double start = now();
-	bool any = false;
+	bool any = false, failed = false;
 	int rc;
 
 	for (;;) {
@@ -97,11 +97,15 @@ static int wait_for_merge(const struct request *r, const char *node)
 			print_line(&s, &first, now() - start);
 		last = s;
 		any = true;
+		if (s.mode != VOLUME_RW && !failed) {
+			if (line)
+				fputc('\n', stderr);
+			warn("%s: the diff area failed; the merge goes on, without progress to be seen: do not deactivate the volume nor shut down before it is over",
+			     node);
+			failed = true;
+		}
 		if (!strcmp(s.merge_state, "stopped"))
 			return refuse(EIO, "%s: the merge stopped at %u%% by errors, see the kernel log; it is tried again now and then, see also --skip-damaged",
-				      node, percent(&s));
-		if (s.mode != VOLUME_RW)
-			return refuse(EIO, "%s: the diff area failed, the merge stands still at %u%%",
 				      node, percent(&s));
 		nanosleep(&nap, NULL);
 	}
@@ -112,10 +116,14 @@ static int wait_for_merge(const struct request *r, const char *node)
 		s.merge_total = s.merge_done = last.merge_total;
 		print_event("merged", node, &s);
 	}
+	rc = 0;
 	if (s.merge_skipped)
-		return refuse(EILSEQ, "%s: is merged but for %" PRIu64 " chunks that could not be read, see the kernel log",
-			      node, s.merge_skipped);
-	return 0;
+		rc = refuse(EILSEQ, "%s: is merged but for %" PRIu64 " chunks that could not be read, see the kernel log",
+			    node, s.merge_skipped);
+	if (s.mode != VOLUME_RW)
+		rc = first_error(rc, refuse(EIO, "%s: is merged, but the diff area failed: detach it and do not use it again unformatted",
+					    node));
+	return rc;
 }
 
 /* --- merge --status --- */
