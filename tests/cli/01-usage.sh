@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that a wrong command line is refused with exit status 1 and a reason
-# before anything is done, and that help, man page and program agree.
+# before anything is done, and that help, man page, completion and program
+# agree.
 # timeout: 400
 # slow
 . "$(dirname "$0")/../lib.sh"
@@ -93,3 +94,31 @@ expect '{"version":1,"copies":[]}' "$(shadowctl -o json list | tr -d ' \n')" "JS
 expect "" "$(shadowctl list)" "table of nothing"
 
 "$TOP/userspace/check-usage" shadowctl "$TOP/Documentation/shadowctl.8.rst"
+
+# complete WORD...: what the shell offers for the last word
+complete() { :; }
+. "$TOP/userspace/completion/shadowctl.bash"
+unset -f complete
+compopt()
+{
+	echo "$*" >compopt
+}
+
+offers()
+{
+	COMP_WORDS=(shadowctl "$@") COMP_CWORD=$#
+	: >compopt
+	_shadowctl
+	echo "${COMPREPLY[*]} [$(<compopt)]"
+}
+
+mkdir c
+touch c/target c/tree
+expect 'create []' "$(offers cr)" "commands"
+expect '--complete= [-o nospace]' "$(offers create --com)" "an option with a value"
+expect '--no-exempt []' "$(offers create --no-e)" "an option without"
+expect 'c/target [-o filenames]' "$(offers create --complete c/ta)" "a file"
+expect 'c/target [-o filenames]' "$(offers create --complete = c/ta)" "a file behind ="
+expect 'c/tree [-o filenames]' "$(offers format --origin c/tr)" "another file"
+expect ' []' "$(offers create --name '')" "a text"
+expect 'text json []' "$(offers -o = '')" "a word behind ="

@@ -34,5 +34,5 @@ said=$(cat errors)
 expect 8 $rc "exit status: $said"
 says 'the merge goes on'
 says 'is merged, but the diff area failed'
-expect done "$(json 'j["state"]' merge --status o)" state
+expect "done" "$(json 'j["state"]' merge --status o)" state
 stomp verify /dev/mapper/o --seq 1

@@ -14,9 +14,15 @@ _shadowctl_names()
 _shadowctl()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local words command='' i
+	local words options command='' i
 
 	COMPREPLY=()
+	# --size=1 is three words
+	if [[ $cur == = ]]; then
+		cur=
+	elif [[ $prev == = ]]; then
+		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
 	words=$(shadowctl --words 2>/dev/null) || return
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
@@ -32,6 +38,7 @@ _shadowctl()
 			;;
 		esac
 	done
+	options=$(awk -F '\t' -v c="${command:--}" '$1 == c || $1 == "-" { print $2 }' <<<"$words")
 	case $prev in
 	-o | --output-format)
 		mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur")
@@ -41,10 +48,18 @@ _shadowctl()
 		mapfile -t COMPREPLY < <(compgen -W 'drop-oldest invalidate block:' -- "$cur")
 		return
 		;;
+	--complete | --origin)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames
+		return
+		;;
+	--*)	# another value, of which nothing is known
+		[[ " ${options//$'\n'/ } " != *" $prev= "* ]] || return 0
+		;;
 	esac
 	if [[ $cur == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "$(awk -F '\t' -v c="${command:--}" \
-			'$1 == c || $1 == "-" { print $2 }' <<<"$words")" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+		[[ ${#COMPREPLY[@]} -ne 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace
 	elif [[ -z $command ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(awk -F '[ \t]' '$1 != "-" { print $1 }' \
 			<<<"$words")" -- "$cur")
