@@ -61,6 +61,8 @@ bad_message 'range' exempt "$b" run 1 0
 bad_message 'range' exempt "$b" run 511 2
 bad_message 'range' exempt "$b" run 18446744073709551615 2
 bad_message 'order' exempt "$b" run 10 5 12 1
+bad_message 'order' exempt "$b" run 14 1	# the first pair was taken
+message exempt "$b" run 15 1
 bad_message 'under way' exempt "$a" begin
 message exempt "$b" abort
 expect - "$(listed "$b" 7)" "flags after an aborted load"
