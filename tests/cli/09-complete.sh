@@ -71,6 +71,27 @@ says 'no copy was taken'
 expect "[2]" "$(copies)" "copies after the next call"
 shadowctl delete --force "$vol@2"
 
+# Full half way: the copy stays, and is gone on with by the same command alone
+mkdir small
+mount -t tmpfs -o size=256K none small
+cleanup umount small
+exits 7 shadowctl create --complete "$PWD/small/image" "$vol"
+says "$vol@7 is kept; the same command goes on"
+exits 7 shadowctl create --complete "$PWD/small/image" "$vol"
+says "going on with $vol@7"
+expect "[7]" "$(copies)" "copies"
+target=$DEV
+disk 8; o2=$DEV
+disk 8
+shadowctl attach "$o2" "$DEV" --name other >/dev/null
+exits 5 shadowctl create --complete "$PWD/small/image" other
+says "unfinished copy of $vol@7"
+shadowctl detach other
+shadowctl delete --force "$vol@7"
+exits 5 shadowctl create --complete "$PWD/small/image" "$vol"
+says 'shadow copy is gone'
+DEV=$target
+
 # JSON: a line for each event, the last is the result
 shadowctl -o json create --complete "$DEV" --force "$vol" >events
 expect "complete $vol 0" "$(python3 -c '
