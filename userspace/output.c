@@ -6,7 +6,6 @@
 #include <libsmartcols/libsmartcols.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "output.h"
 #include "util.h"
@@ -97,9 +96,7 @@ static char *value_text(const struct field *f, struct json_object *record, bool 
 {
 	struct json_object *v;
 	char buf[64];
-	struct tm tm;
 	uint64_t n;
-	time_t t;
 
 	if (!json_object_object_get_ex(record, f->key, &v))
 		return NULL;
@@ -128,9 +125,7 @@ static char *value_text(const struct field *f, struct json_object *record, bool 
 			return need(format_string("%s (%" PRIu64 " bytes)", buf, n));
 		break;
 	case FIELD_TIME:
-		t = n;
-		strftime(buf, sizeof(buf), brief ? "%Y-%m-%d %H:%M:%S" : "%Y-%m-%d %H:%M:%S %z",
-			 localtime_r(&t, &tm));
+		print_time(n, !brief, buf);
 		break;
 	case FIELD_PERCENT:
 		snprintf(buf, sizeof(buf), "%" PRIu64 "%%", n);

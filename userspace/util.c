@@ -97,6 +97,7 @@ int confirm(bool force, const char *fmt, ...)
 		return -ENOMEM;
 	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
 		return refuse(EINVAL, "%s: not confirmed, --force is needed", question);
+	fflush(stdout);			/* what the question is about */
 	fprintf(stderr, "shadowctl: %s? [y/N] ", question);
 	fflush(stderr);
 	if (!fgets(answer, sizeof(answer), stdin))
@@ -197,6 +198,8 @@ int parse_size(const char *s, uint64_t *ret)
 	return 0;
 }
 
+#define MAX_TIME 253402300799		/* the last second of the year 9999, UTC */
+
 int parse_time(const char *s, uint64_t *ret)
 {
 	static const char *const forms[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S",
@@ -205,7 +208,7 @@ int parse_time(const char *s, uint64_t *ret)
 	size_t i;
 
 	if (*s == '@')
-		return parse_number(s + 1, INT64_MAX, ret);
+		return parse_number(s + 1, MAX_TIME, ret);
 	if (*s == '+') {
 		static const uint64_t seconds[] = { 1, 60, 3600, 86400, 7 * 86400 };
 		static const char units[] = "smhdw";
@@ -218,7 +221,10 @@ int parse_time(const char *s, uint64_t *ret)
 		digits[len - 1] = 0;
 		if (parse_number(digits, INT32_MAX, &n))
 			return -EINVAL;
-		*ret = time(NULL) + n * seconds[u - units];
+		n = time(NULL) + n * seconds[u - units];
+		if (n > MAX_TIME)
+			return -ERANGE;
+		*ret = n;
 		return 0;
 	}
 	for (i = 0; i < ARRAY_SIZE(forms); i++) {
@@ -235,6 +241,17 @@ int parse_time(const char *s, uint64_t *ret)
 		return 0;
 	}
 	return -EINVAL;
+}
+
+void print_time(uint64_t seconds, bool zone, char ret[40])
+{
+	time_t t = seconds;
+	struct tm tm;
+
+	if (seconds > INT64_MAX || !localtime_r(&t, &tm))
+		snprintf(ret, 40, "@%" PRIu64, seconds);
+	else
+		strftime(ret, 40, zone ? "%Y-%m-%d %H:%M:%S %z" : "%Y-%m-%d %H:%M:%S", &tm);
 }
 
 void print_size(uint64_t bytes, char ret[16])

@@ -536,13 +536,11 @@ int copy_set_attr(const struct copy *c)
 
 int copy_check_lock(const struct copy *c)
 {
-	char until[32];
-	struct tm tm;
-	time_t t = c->locked_until;
+	char until[40];
 
 	if (c->locked_until <= (uint64_t)time(NULL))
 		return 0;
-	strftime(until, sizeof(until), "%Y-%m-%d %H:%M:%S", localtime_r(&t, &tm));
+	print_time(c->locked_until, false, until);
 	return refuse(EBUSY, "%s@%u: is locked until %s, see shadowctl unlock",
 		      c->volume->node.name, c->id, until);
 }

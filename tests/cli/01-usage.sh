@@ -58,6 +58,9 @@ wrong deactivate one --all
 wrong lock one
 wrong lock one @
 wrong lock one @-5
+wrong lock one @253402300800
+wrong lock one @1764000000000000000
+wrong lock one +2147483647w
 wrong merge --status --force one
 wrong scrub
 wrong scrub one two

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Proves that the JSON output of every command is valid, has its version, plain
-# numbers and the same values as the text, for hostile labels and names too.
+# numbers and the same values as the text, for hostile labels, names and times too.
 # slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
@@ -38,6 +38,11 @@ exits 0 shadowctl lock "$vol@1" +1h
 exits 5 shadowctl delete --force "$vol@1"
 says 'locked until'
 [ "$(json 'j["locked_until"] > j["created"] + 3000' show "$vol@1")" = true ]
+# A time that no calendar has
+dmsetup message "$vol" 0 lock 1 67768036191763200
+exits 5 shadowctl delete --force "$vol@1"
+says 'locked until @67768036191763200,'
+shadowctl show "$vol@1" | grep -q ' @67768036191763200$' || fail "time: $(shadowctl show "$vol@1")"
 exits 0 shadowctl unlock "$vol@1"
 exits 0 shadowctl delete --force "$set"
 exits 4 shadowctl delete --force "$set"
