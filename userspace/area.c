@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include <blkid/blkid.h>
+#include <uuid/uuid.h>
 
 #include "area.h"
 
@@ -96,50 +97,12 @@ int area_pwrite(int fd, const void *buf, size_t size, u64 offset)
 
 void area_uuid_text(const u8 uuid[16], char buf[37])
 {
-	static const char digit[] = "0123456789abcdef";
-	unsigned int i;
-
-	for (i = 0; i < 16; i++) {
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			*buf++ = '-';
-		*buf++ = digit[uuid[i] >> 4];
-		*buf++ = digit[uuid[i] & 15];
-	}
-	*buf = '\0';
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
+	uuid_unparse_lower(uuid, buf);
 }
 
 int area_uuid_parse(const char *text, u8 uuid[16])
 {
-	u8 out[16];
-	unsigned int i;
-
-	for (i = 0; i < 16; i++) {
-		int high, low;
-
-		if ((i == 4 || i == 6 || i == 8 || i == 10) && *text++ != '-')
-			return -EINVAL;
-		high = hex_digit(text[0]);
-		low = high < 0 ? -1 : hex_digit(text[1]);
-		if (low < 0)
-			return -EINVAL;
-		out[i] = (u8)(high << 4 | low);
-		text += 2;
-	}
-	if (*text)
-		return -EINVAL;
-	memcpy(uuid, out, sizeof(out));
-	return 0;
+	return uuid_parse(text, uuid) ? -EINVAL : 0;
 }
 
 static bool all_zero(const void *data, size_t size)

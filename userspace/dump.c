@@ -7,11 +7,12 @@
 #include "dump.h"
 #include "image.h"
 #include "index.h"
+#include "scan.h"
 
 struct dump {
 	struct image image;
 	struct emit *e;
-	struct dms_source source;
+	struct scan_source source;
 	bool damaged;
 };
 
@@ -111,28 +112,6 @@ static void dump_super(struct dump *d, const char *name, u64 addr)
 
 /* --- trees ---------------------------------------------------------------- */
 
-static const void *source_get(struct dms_source *s, struct dms_pointer p, u16 type)
-{
-	struct dump *d = container_of(s, struct dump, source);
-	void *buf = malloc(DMS_BLOCK_SIZE);
-	int r;
-
-	if (!buf)
-		return ERR_PTR(-ENOMEM);
-	r = image_block(&d->image, p.block, type, &p.crc, buf, NULL);
-	if (r) {
-		free(buf);
-		return ERR_PTR(r);
-	}
-	return buf;
-}
-
-static void source_put(struct dms_source *s, const void *block)
-{
-	(void)s;
-	free((void *)block);
-}
-
 static const char *kind_name(u8 kind)
 {
 	static const char *const name[] = {
@@ -174,7 +153,7 @@ static void dump_entries(struct dump *d, const struct dms_tree *t)
 	int r;
 
 	emit_list(d->e, "entries");
-	dms_cursor_init(&cursor, &d->source, t, 0);
+	dms_cursor_init(&cursor, &d->source.source, t, 0);
 	while ((r = dms_cursor_next(&cursor, &x, &csums)) > 0) {
 		emit_row(d->e);
 		dump_exception(d->e, &x);
@@ -206,7 +185,7 @@ static void dump_tree(struct dump *d, const struct dms_tree *t)
 	emit_number(e, "min_tag", t->min_tag);
 	emit_number(e, "max_tag", t->max_tag);
 	emit_list(e, "blocks");
-	r = dms_tree_walk(&d->source, t, dump_tree_block, e);
+	r = dms_tree_walk(&d->source.source, t, dump_tree_block, e);
 	if (r < 0) {
 		emit_row(e);
 		emit_error(d, r);
@@ -480,10 +459,7 @@ int dump_area(const char *path, struct emit *e, struct area_info *info)
 	r = image_open(path, &d.image);
 	*info = d.image.info;
 	if (!r) {
-		d.source = (struct dms_source){
-			.get = source_get, .put = source_put,
-			.chunk_blocks = d.image.chunk_blocks, .area_chunks = d.image.chunks,
-		};
+		scan_source_init(&d.source, &d.image);
 		r = dump_all(&d);
 		if (!r && d.damaged)
 			r = -EUCLEAN;

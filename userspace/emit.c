@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "emit.h"
+#include "util.h"
 
 static void indent(struct emit *e, unsigned int depth)
 {
@@ -137,38 +138,14 @@ void emit_bool(struct emit *e, const char *key, bool value)
 	value_end(e);
 }
 
-/* Bytes of a well-formed UTF-8 sequence at @s, 0 if it is none. */
-static size_t utf8_length(const unsigned char *s, size_t size)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	uint32_t code;
-	size_t n, i;
-
-	if (s[0] < 0x80)
-		return 1;
-	n = s[0] >= 0xf0 && s[0] < 0xf8 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc0 ? 2 : 0;
-	if (!n || s[0] >= 0xf8 || n > size)
-		return 0;
-	code = s[0] & (0xff >> (n + 1));
-	for (i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (s[i] & 0x3f);
-	}
-	if (code < least[n] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ||
-	    (code >= 0x80 && code < 0xa0))
-		return 0;
-	return n;
-}
-
 static void print_bytes(struct emit *e, const void *value, size_t size)
 {
 	const unsigned char *s = value;
 	size_t n;
 
 	for (; size; s += n, size -= n) {
-		n = utf8_length(s, size);
-		if (!n || s[0] < 0x20 || s[0] == 0x7f) {
+		n = printable_length(s, size);
+		if (!n) {
 			fprintf(e->file, e->json ? "\\u%04x" : "\\x%02x", s[0]);
 			n = 1;
 		} else if (s[0] == '\\' || (e->json && s[0] == '"')) {

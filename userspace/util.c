@@ -17,6 +17,8 @@
 
 extern char **environ;
 
+#define MAX_TIME 253402300799		/* the last second of the year 9999, UTC */
+
 enum format output_format;
 int verbosity;
 
@@ -198,8 +200,6 @@ int parse_size(const char *s, uint64_t *ret)
 	return 0;
 }
 
-#define MAX_TIME 253402300799		/* the last second of the year 9999, UTC */
-
 int parse_time(const char *s, uint64_t *ret)
 {
 	static const char *const forms[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S",
@@ -248,7 +248,7 @@ void print_time(uint64_t seconds, bool zone, char ret[40])
 	time_t t = seconds;
 	struct tm tm;
 
-	if (seconds > INT64_MAX || !localtime_r(&t, &tm))
+	if (seconds > MAX_TIME || !localtime_r(&t, &tm))
 		snprintf(ret, 40, "@%" PRIu64, seconds);
 	else
 		strftime(ret, 40, zone ? "%Y-%m-%d %H:%M:%S %z" : "%Y-%m-%d %H:%M:%S", &tm);
@@ -305,14 +305,14 @@ char *print_hex(const void *data, size_t size)
 	return s;
 }
 
-/* Length of the well-formed UTF-8 sequence at @p, 0 if there is none. */
-static size_t utf8_length(const unsigned char *p)
+size_t printable_length(const void *s, size_t size)
 {
+	const unsigned char *p = s;
 	uint32_t c;
 	size_t n, i;
 
 	if (p[0] < 0x80)
-		return 1;
+		return p[0] >= 0x20 && p[0] != 0x7f;
 	if (p[0] >= 0xc2 && p[0] < 0xe0)
 		n = 2;
 	else if ((p[0] & 0xf0) == 0xe0)
@@ -320,6 +320,8 @@ static size_t utf8_length(const unsigned char *p)
 	else if (p[0] >= 0xf0 && p[0] < 0xf5)
 		n = 4;
 	else
+		return 0;
+	if (n > size)
 		return 0;
 	c = p[0] & (0x7f >> n);
 	for (i = 1; i < n; i++) {
@@ -338,20 +340,18 @@ static size_t utf8_length(const unsigned char *p)
 
 char *clean_string(const char *s)
 {
-	const unsigned char *p = (const unsigned char *)s;
-	char *out = malloc(4 * strlen(s) + 1), *o = out;
-	size_t n;
+	size_t size = strlen(s), n;
+	char *out = malloc(4 * size + 1), *o = out;
 
 	if (!out)
 		return NULL;
-	while (*p) {
-		n = *p < 0x20 || *p == 0x7f ? 0 : utf8_length(p);
+	for (; size; s += n, size -= n) {
+		n = printable_length(s, size);
 		if (n) {
-			memcpy(o, p, n);
-			o += n;
-			p += n;
+			o = mempcpy(o, s, n);
 		} else {
-			o += sprintf(o, "\\x%02x", *p++);
+			o += sprintf(o, "\\x%02x", (unsigned char)*s);
+			n = 1;
 		}
 	}
 	*o = 0;

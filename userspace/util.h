@@ -78,12 +78,17 @@ int parse_size(const char *s, uint64_t *ret);
 int parse_number(const char *s, uint64_t max, uint64_t *ret);
 /* "2026-03-01[ 12:00[:00]]" local, "@1772366400", "+36h" (s m h d w); seconds since 1970. */
 int parse_time(const char *s, uint64_t *ret);
-/* Local, with the difference to UTC if @zone; "@<seconds>" for years that don't fit. */
+/* Local, with the difference to UTC if @zone; "@<seconds>" after the year 9999. */
 void print_time(uint64_t seconds, bool zone, char ret[40]);
 /* Human-readable, e.g. "1.5G". */
 void print_size(uint64_t bytes, char ret[16]);
 int parse_hex(const char *hex, void *ret, size_t max, size_t *ret_size);
 char *print_hex(const void *data, size_t size);
+/*
+ * Bytes of the UTF-8 sequence at @s, of at most @size; 0 if it is none, controls the
+ * terminal or turns the direction of writing.
+ */
+size_t printable_length(const void *s, size_t size);
 /* A copy of @s without control characters and broken UTF-8: \x1b instead. */
 char *clean_string(const char *s);
 bool is_uuid(const char *s);

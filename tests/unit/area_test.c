@@ -23,8 +23,10 @@
 #include "area.h"
 #include "check.h"
 #include "dump.h"
+#include "emit.h"
 #include "image.h"
 #include "index.h"
+#include "util.h"
 
 static const char *doing = "nothing";
 
@@ -295,6 +297,26 @@ static void test_probe(void)
 	expect(area_uuid_parse("ab01", back) == -EINVAL);
 	expect(area_uuid_parse("ab010000-0000-0000-0000-0000000000000", back) == -EINVAL);
 	expect(area_uuid_parse("ab010000-0000-0000-0000-00000000000g", back) == -EINVAL);
+}
+
+/* What comes from a diff area does nothing to a terminal. */
+static void test_text(void)
+{
+	static const char hostile[] = "\x1b[2J\xe2\x80\xae\xe2\x81\xa6\xc2\x9b\x7f\xc3\xbc\xff\xe2\x80";
+	static const char wanted[] = "\\x1b[2J\\xe2\\x80\\xae\\xe2\\x81\\xa6\\xc2\\x9b\\x7f\xc3\xbc\\xff\\xe2\\x80";
+	auto_free char *clean = clean_string(hostile), *out = NULL;
+	struct emit e;
+	size_t size;
+	FILE *f;
+
+	doing = "text";
+	expect(!strcmp(clean, wanted));
+	f = open_memstream(&out, &size);
+	emit_begin(&e, f, false);
+	emit_text(&e, "t", hostile);
+	emit_end(&e);
+	fclose(f);
+	expect(!strncmp(out, "t: ", 3) && !strncmp(out + 3, wanted, strlen(wanted)));
 }
 
 /* --- an area with everything in it ---------------------------------------- */
@@ -892,6 +914,7 @@ int main(void)
 	fflush(stdout);
 	if (!random_state)
 		random_state = 1;
+	test_text();
 	test_probe();
 	test_format();
 	for (i = 0; i < ARRAY_SIZE(chunk_blocks); i++) {
