@@ -248,7 +248,7 @@ int dms_super_unpack(const void *block, u64 addr, struct dms_super *ret)
 	ret->origin_sectors = le64_to_cpu(d->origin_sectors);
 	memcpy(ret->origin_id, d->origin_id, sizeof(ret->origin_id));
 	ret->when_full = le32_to_cpu(d->when_full);
-	ret->full_timeout = le32_to_cpu(d->full_timeout);
+	ret->full_timeout = min_t(u32, le32_to_cpu(d->full_timeout), DMS_MAX_FULL_TIMEOUT);
 	ret->limit_chunks = le64_to_cpu(d->limit_chunks);
 	ret->low_space = le32_to_cpu(d->low_space);
 	ret->created = le64_to_cpu(d->created);

@@ -53,6 +53,7 @@
 #define DMS_MAX_TREES		1024
 #define DMS_MAX_PRINTS		65536
 #define DMS_MAX_DEPTH		8		/* levels of a tree */
+#define DMS_MAX_FULL_TIMEOUT	86400		/* a day */
 
 #define DMS_FORMAT_VERSION	1
 

@@ -378,7 +378,8 @@ static int do_when_full(struct request *q)
 	else
 		return -EINVAL;
 	if (policy == DMS_FULL_BLOCK &&
-	    (kstrtou32(q->argv[1], 10, &seconds) || !seconds || seconds > 86400))
+	    (kstrtou32(q->argv[1], 10, &seconds) || !seconds ||
+	     seconds > DMS_MAX_FULL_TIMEOUT))
 		return -ERANGE;
 	mutex_lock(&q->v->back_mutex);
 	q->v->super.when_full = policy;

@@ -135,7 +135,8 @@ static int params_check(const struct area_params *p)
 	if (p->journal_blocks && (p->journal_blocks < DMS_MIN_JOURNAL_BLOCKS ||
 				  p->journal_blocks > DMS_MAX_JOURNAL_BLOCKS))
 		return -EINVAL;
-	if (p->when_full > DMS_FULL_BLOCK || p->low_space > 100)
+	if (p->when_full > DMS_FULL_BLOCK || p->full_timeout > DMS_MAX_FULL_TIMEOUT ||
+	    p->low_space > 100)
 		return -EINVAL;
 	if (!memchr(p->origin_id, 0, sizeof(p->origin_id)))
 		return -EINVAL;

@@ -102,27 +102,6 @@ static int parse_blocks(const struct request *r, const char *name, u64 *ret)
 	return 0;
 }
 
-static int parse_policy(const struct request *r, struct area_params *p)
-{
-	const char *policy = option(r, "when-full");
-	uint64_t seconds;
-
-	if (!policy)
-		return 0;
-	if (!strcmp(policy, "drop-oldest")) {
-		p->when_full = DMS_FULL_DROP_OLDEST;
-	} else if (!strcmp(policy, "invalidate")) {
-		p->when_full = DMS_FULL_INVALIDATE;
-	} else if (!strncmp(policy, "block:", 6) && !parse_number(policy + 6, UINT32_MAX, &seconds)) {
-		p->when_full = DMS_FULL_BLOCK;
-		p->full_timeout = (u32)seconds;
-	} else {
-		return refuse(EINVAL, "--when-full %s: none of drop-oldest, invalidate, block:SECONDS",
-			      policy);
-	}
-	return 0;
-}
-
 static int parse_format(const struct request *r, struct area_params *p)
 {
 	u64 chunk = p->chunk_blocks, journal = 0, limit = 0;
@@ -140,8 +119,8 @@ static int parse_format(const struct request *r, struct area_params *p)
 			    option(r, "journal-size"));
 	if (!rc)
 		rc = parse_blocks(r, "limit", &limit);
-	if (!rc)
-		rc = parse_policy(r, p);
+	if (!rc && given(r, "when-full"))
+		rc = parse_policy(option(r, "when-full"), &p->when_full, &p->full_timeout);
 	if (rc)
 		return rc;
 	p->chunk_blocks = (u32)chunk;

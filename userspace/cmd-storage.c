@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "area.h"
 #include "cmd.h"
 #include "device.h"
 #include "output.h"
@@ -237,39 +238,44 @@ static const struct cmd_option policy_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
-static int parse_policy(const char *text, char ret[32])
+int parse_policy(const char *text, uint32_t *ret_when_full, uint32_t *ret_seconds)
 {
-	uint64_t seconds;
+	uint64_t seconds = 0;
 
-	if (!strcmp(text, "drop-oldest") || !strcmp(text, "invalidate")) {
-		snprintf(ret, 32, "%s", text);
-		return 0;
-	}
-	if (!strncmp(text, "block:", 6) && !parse_number(text + 6, 86400, &seconds) && seconds) {
-		snprintf(ret, 32, "block %" PRIu64, seconds);
-		return 0;
-	}
-	return refuse(EINVAL, "%s: is no policy; drop-oldest, invalidate and block:SECONDS are", text);
+	if (!strcmp(text, "drop-oldest"))
+		*ret_when_full = DMS_FULL_DROP_OLDEST;
+	else if (!strcmp(text, "invalidate"))
+		*ret_when_full = DMS_FULL_INVALIDATE;
+	else if (!strncmp(text, "block:", 6) &&
+		 !parse_number(text + 6, DMS_MAX_FULL_TIMEOUT, &seconds) && seconds)
+		*ret_when_full = DMS_FULL_BLOCK;
+	else
+		return refuse(EINVAL, "%s: is no policy; drop-oldest, invalidate and block:SECONDS (up to a day) are",
+			      text);
+	*ret_seconds = seconds;
+	return 0;
 }
 
 static int run_storage_policy(const struct request *r)
 {
 	const char *full = option(r, "when-full"), *low = option(r, "low-space");
 	struct volumes all = { 0 };
-	char policy[32];
+	uint32_t policy, seconds;
 	struct volume *v;
 	uint64_t percent;
 	int rc;
 
 	if (!full && !low)
 		return refuse(EINVAL, "either --when-full or --low-space, or both");
-	if (full && parse_policy(full, policy))
+	if (full && parse_policy(full, &policy, &seconds))
 		return -EINVAL;
 	if (low && parse_number(low, 100, &percent))
 		return refuse(EINVAL, "%s: is no percentage", low);
 	rc = get_locked(&all, r->args[0], &v);
-	if (!rc && full)
-		rc = node_message(v->node.name, NULL, "when_full %s", policy);
+	if (!rc && full && policy == DMS_FULL_BLOCK)
+		rc = node_message(v->node.name, NULL, "when_full block %" PRIu32, seconds);
+	else if (!rc && full)
+		rc = node_message(v->node.name, NULL, "when_full %s", full);
 	if (!rc && low)
 		rc = node_message(v->node.name, NULL, "low_space %" PRIu64, percent);
 	if (rc && !has_refused())

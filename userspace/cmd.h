@@ -40,6 +40,9 @@ struct command {
 const char *option(const struct request *r, const char *name);
 bool given(const struct request *r, const char *name);
 
+/* "drop-oldest", "invalidate", "block:SECONDS" as in the superblock; says what is wrong. */
+int parse_policy(const char *text, uint32_t *ret_when_full, uint32_t *ret_seconds);
+
 extern const struct command cmd_attach, cmd_detach, cmd_activate, cmd_deactivate;
 extern const struct command cmd_create;
 extern const struct command cmd_list, cmd_show, cmd_status;

@@ -78,6 +78,9 @@ wrong storage policy one --when-full block
 wrong storage policy one --when-full block:
 wrong storage policy one --when-full block:0
 wrong storage policy one --when-full block:-1
+wrong storage policy one --when-full block:86401
+wrong format one --origin two --when-full block:0
+wrong format one --origin two --when-full block:86401
 wrong storage policy one --when-full never
 wrong storage policy one --low-space 101
 wrong storage policy one --low-space many

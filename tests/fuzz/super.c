@@ -29,6 +29,7 @@ static void check(const struct dms_super *s)
 		apart(s->root.block, 1, s->journal_block, s->journal_blocks);
 	}
 	MUST(memchr(s->origin_id, 0, sizeof(s->origin_id)));
+	MUST(s->full_timeout <= DMS_MAX_FULL_TIMEOUT);
 	MUST(s->when_full <= DMS_FULL_BLOCK && s->low_space <= 100 && !s->incompat);
 }
 

@@ -84,6 +84,7 @@ bad_message 'argument' when_full block
 bad_message 'argument' when_full invalidate 5
 bad_message 'range|argument' when_full block -3
 bad_message 'range|argument' when_full block soon
+bad_message 'range' when_full block 86401
 bad_message 'range' low_space 101
 bad_message 'range|argument' low_space x
 bad_message 'argument' fingerprint x

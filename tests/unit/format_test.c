@@ -161,7 +161,7 @@ static void super_example(struct dms_super *s)
 	s->origin_sectors = rnd_below(1ULL << 54);
 	snprintf(s->origin_id, sizeof(s->origin_id), "volume-%08" PRIx64, (uint64_t)rnd());
 	s->when_full = rnd_below(3);
-	s->full_timeout = rnd();
+	s->full_timeout = rnd_below(DMS_MAX_FULL_TIMEOUT + 1);
 	s->limit_chunks = rnd();
 	s->low_space = rnd_below(101);
 	s->created = rnd();
@@ -193,6 +193,11 @@ static void test_super(void)
 	super_example(&s);
 	s.root.block = s.root.crc = s.root_blocks = 0;
 	CHECK_EQ(super_pass(&s, &got), 0);
+
+	/* A wait of years is one of a day. */
+	s.full_timeout = U32_MAX;
+	CHECK_EQ(super_pass(&s, &got), 0);
+	CHECK_EQ(got.full_timeout, DMS_MAX_FULL_TIMEOUT);
 
 	super_example(&s);
 	s.incompat = 1u << 31;
