@@ -118,7 +118,7 @@ static int parse_limit(const char *text, const struct status *s, uint64_t *ret)
 		number[len - 1] = 0;
 		if (parse_number(number, 100, &n) || !n)
 			return refuse(EINVAL, "%s: is no percentage of 1 to 100", text);
-		*ret = (uint64_t)(s->total * (n / 100.0));
+		*ret = max_t(uint64_t, s->total * n / 100, 1);	/* 0 is no limit */
 	} else {
 		if (parse_size(text, &n) || n < chunk)
 			return refuse(EINVAL, "%s: is no limit; a size, a percentage or none is", text);

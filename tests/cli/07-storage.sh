@@ -64,3 +64,9 @@ exits 1 shadowctl storage limit "$vol" 1M
 says 'lose the oldest'
 expect 1 "$(json 'len(j["copies"])' list)" copies
 exits 0 shadowctl detach --delete-copies --force "$vol"
+
+# One percent of so few chunks is less than one, but not none
+shadowctl attach "$origin" "$PWD/few" --size 6M --chunk-size 64K >/dev/null
+exits 0 shadowctl storage limit "$vol" 1%
+expect $((64 << 10)) "$(limit)" "limit of a percent"
+exits 0 shadowctl detach "$vol"
