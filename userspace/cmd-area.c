@@ -140,13 +140,13 @@ static int parse_format(const struct request *r, struct area_params *p)
 	return 0;
 }
 
-/* Which volume it will belong to.  An image file will do, by its name. */
+/* Which volume it will belong to.  An image file will do, by its path. */
 static int parse_origin(const char *volume, const char *area, struct area_params *p)
 {
 	auto_free char *name = NULL;
 	struct identities ids;
 	struct stat st, area_st;
-	const char *base;
+	int rc;
 
 	if (stat(volume, &st))
 		return refuse(errno, "%s: %s", volume, strerror(errno));
@@ -157,9 +157,10 @@ static int parse_origin(const char *volume, const char *area, struct area_params
 	       device_depends(st.st_rdev, area_st.st_rdev)))))
 		return refuse(EINVAL, "%s: is (part of) the volume itself", area);
 	if (S_ISREG(st.st_mode)) {
-		base = strrchr(volume, '/');
 		p->origin_sectors = (u64)st.st_size >> 9;
-		snprintf(p->origin_id, sizeof(p->origin_id), "file:%s", base ? base + 1 : volume);
+		rc = file_identity(volume, p->origin_id);
+		if (rc)
+			return refuse(-rc, "%s: %s", volume, strerror(-rc));
 	} else if (S_ISBLK(st.st_mode)) {
 		p->origin_sectors = device_sectors(st.st_rdev);
 		device_identities(st.st_rdev, &ids);

@@ -320,15 +320,11 @@ int device_list(dev_t **ret, size_t *ret_count)
 /* --- identity --- */
 
 /* @text as it is if it is short and plain, else 16 digits of its hash. */
-static void add_identity(struct identities *ids, const char *kind, const char *text)
+static void print_identity(const char *kind, const char *text, char out[IDENTITY_SIZE])
 {
 	bool plain = strlen(text) <= 36;
 	const char *p;
-	char *out;
 
-	if (ids->count >= ARRAY_SIZE(ids->id))
-		return;
-	out = ids->id[ids->count];
 	for (p = text; plain && *p; p++)
 		plain = isalnum((unsigned char)*p) || strchr("-_./:", *p);
 	if (plain) {
@@ -341,7 +337,22 @@ static void add_identity(struct identities *ids, const char *kind, const char *t
 		snprintf(out, IDENTITY_SIZE, "%s:%02x%02x%02x%02x%02x%02x%02x%02x", kind,
 			 hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[10], hash[11]);
 	}
-	ids->count++;
+}
+
+static void add_identity(struct identities *ids, const char *kind, const char *text)
+{
+	if (ids->count < ARRAY_SIZE(ids->id))
+		print_identity(kind, text, ids->id[ids->count++]);
+}
+
+int file_identity(const char *file, char ret[IDENTITY_SIZE])
+{
+	auto_free char *full = realpath(file, NULL);
+
+	if (!full)
+		return -errno;
+	print_identity("file", full, ret);
+	return 0;
 }
 
 static void add_partition(struct identities *ids, const char *path)

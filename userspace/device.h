@@ -39,7 +39,7 @@ bool device_depends(dev_t upper, dev_t lower);
 
 /*
  * The ways to know it again, the best first: "ntfs:<serial>", "part:<PARTUUID>",
- * "uuid:<of the file system>", "dm:", "disk:", "file:" with a name or its hash.
+ * "uuid:<of the file system>", "dm:", "disk:", "file:" with a path or its hash.
  */
 struct identities {
 	unsigned int count;
@@ -48,6 +48,8 @@ struct identities {
 
 void device_identities(dev_t dev, struct identities *ret);
 bool identities_have(const struct identities *ids, const char *id);
+/* By which a loop device on @file will be known. */
+int file_identity(const char *file, char ret[IDENTITY_SIZE]);
 
 /* All of this machine's with a size above zero; free() *@ret. */
 int device_list(dev_t **ret, size_t *ret_count);

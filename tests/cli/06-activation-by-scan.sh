@@ -103,4 +103,9 @@ expect /dev/mapper/vol-file "$(shadowctl activate)" "activated"
 expect 1 "$(json 'len(j["copies"])' list)" "copies"
 exits 0 shadowctl detach --delete-copies --force vol-file
 expect "" "$(shadowctl activate)" "activated after detach"
+
+# Of an image file, formatted before there is a device of it
+shadowctl format "$a1" --origin ./o1 >/dev/null
+expect "/dev/mapper/shadow-${o1#/dev/}" "$(shadowctl activate)" "activated by the image's path"
+exits 0 shadowctl detach "$o1"
 down "$o1" "$o3" "$a1"
