@@ -511,6 +511,19 @@ static void check_copy(struct check *c, const struct dms_shadow_info *info)
 		report(c, CHECK_NOTE, "copy", CHECK_NO_BLOCK, "copy %u was lost before", info->id);
 }
 
+/* All that is not lost already will be at the next activation. */
+static void check_lost(struct check *c)
+{
+	u32 i, nr = 0;
+
+	for (i = 0; i < c->copies.count; i++)
+		if (!(c->copies.item[i].flags & DMS_SHADOW_INVALID))
+			c->ids[nr++] = c->copies.item[i].id;
+	if (c->image.super->flags & DMS_SUPER_LOST && nr)
+		report_loss(c, "superblock", CHECK_NO_BLOCK, 0, 0, nr,
+			    "the diff area failed in use, what was to be saved then is lost");
+}
+
 /* Exempt trees as the checkpoint has them; the journal may have new ones. */
 static void check_exempt(struct check *c)
 {
@@ -807,6 +820,7 @@ static void check_all(struct check *c)
 	}
 	check_references(c);
 	check_copies(c);
+	check_lost(c);
 	check_index(c);
 	check_exempt(c);
 	check_journal(c);

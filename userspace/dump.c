@@ -92,6 +92,8 @@ static void dump_super(struct dump *d, const char *name, u64 addr)
 	emit_number(e, "incompat", s.incompat);
 	emit_bool(e, "clean", s.flags & DMS_SUPER_CLEAN);
 	emit_bool(e, "volatile", s.flags & DMS_SUPER_VOLATILE);
+	emit_bool(e, "lost", s.flags & DMS_SUPER_LOST);
+	emit_bool(e, "merged", s.flags & DMS_SUPER_MERGED);
 	emit_number(e, "chunk_blocks", s.chunk_blocks);
 	emit_number(e, "area_blocks", s.area_blocks);
 	emit_number(e, "journal_block", s.journal_block);

@@ -538,6 +538,8 @@ int image_copies(const struct image *m, const struct image_journal *j,
 	}
 	if (!r)
 		r = image_journal_each(m, j, replay_record, &p);
+	if (m->super->flags & DMS_SUPER_LOST && m->super->flags & DMS_SUPER_MERGED)
+		c.merge_shadow = 0;
 	free(p.info);
 	if (r) {
 		image_copies_free(&c);

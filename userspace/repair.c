@@ -192,7 +192,6 @@ static int count_saves(void *context, u64 sequence, const struct dms_record *rec
 
 static int load_journal(struct repair *r)
 {
-	const struct dms_super *s = r->image.super;
 	u64 chunks = 0;
 	int rc;
 
@@ -208,9 +207,18 @@ static int load_journal(struct repair *r)
 				    (chunks + 64) * (64 + r->image.chunk_blocks * sizeof(__le32)));
 	if (!r->saves)
 		return -ENOMEM;
-	if (s->flags & DMS_SUPER_LOST && s->flags & DMS_SUPER_MERGED)
-		r->copies.merge_shadow = 0;
 	return image_journal_each(&r->image, &r->journal, take_record, r);
+}
+
+/* The kernel would do it at the next activation.  With a merge under way it must. */
+static void judge_super(struct repair *r)
+{
+	struct dms_super *s = &r->image.info.super;
+
+	if (!(s->flags & DMS_SUPER_LOST) || r->copies.merge_shadow)
+		return;
+	invalidate_all(r, "the diff area failed in use");
+	s->flags &= ~(DMS_SUPER_LOST | DMS_SUPER_MERGED);
 }
 
 /* What the journal, or the lack of it, means for the copies. */
@@ -557,6 +565,7 @@ static int repair_all(struct repair *r, int fd)
 	if (!r->plan)
 		return -ENOMEM;
 	judge_descriptors(r);
+	judge_super(r);
 	judge_journal(r);
 	rc = first_pass(r);
 	if (!rc)

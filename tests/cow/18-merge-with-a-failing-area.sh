@@ -2,7 +2,8 @@
 # Proves that a merge whose diff area takes no more writes half way makes the
 # origin whole all the same, and that writes meanwhile are not lost; that it
 # begins so only when the copies are marked lost.  If the area comes back before
-# the power fails, the merge is not done again over later writes.
+# the power fails, the merge is not done again over later writes, and check and
+# repair know of it what the kernel does.
 # dmesg: I/O error|Buffer I/O|lost
 # slow
 . "$(dirname "$0")/../shadow.sh"
@@ -54,6 +55,16 @@ for when in start later back; do
 		sleep 6			# tried again every 5 s
 		cp "$real" crashed
 		deactivate
+		cp crashed checked
+		rc=0
+		shadowctl check checked >out 2>/dev/null || rc=$?
+		expect 6 $rc "status of check"
+		grep -q '^damage: superblock: .* failed in use.*: cop' out ||
+			{ cat out; fail "check does not tell"; }
+		shadowctl dump checked >out
+		grep -q 'lost: yes' out || fail "dump does not tell of the loss"
+		grep -q 'merged: yes' out || fail "dump does not tell of the merge"
+		shadowctl check --repair --force checked >out || { cat out; fail "no repair"; }
 		dd if=crashed of="$real" bs=1M oflag=direct status=none
 		activate
 		expect - "$(status 24)" "merge under way after the power cut"

@@ -191,6 +191,23 @@ static void plant_super_stale(struct model *m)
 	corrupt(m, DMS_SUPER_B_BLOCK);
 }
 
+/* The area failed in use, and a merge was ended without a record. */
+static void plant_super_lost(struct model *m)
+{
+	const u64 root = m->super[1].root.block;
+	struct dms_disk_root *d = (void *)(block_at(m, root) + 80);
+	u64 addr;
+
+	d->merge_shadow = cpu_to_le32(3);
+	d->merge_epoch = d->epoch;
+	reseal(m, root);
+	for (addr = DMS_SUPER_A_BLOCK; addr <= DMS_SUPER_B_BLOCK; addr += DMS_SUPER_B_BLOCK) {
+		((struct dms_disk_super *)block_at(m, addr))->flags |=
+			cpu_to_le32(DMS_SUPER_LOST | DMS_SUPER_MERGED);
+		reseal(m, addr);
+	}
+}
+
 static void plant_root(struct model *m)
 {
 	corrupt(m, m->super[1].root.block);
@@ -371,6 +388,7 @@ static const struct kind {
 	{ "superblock-newest", "superblock", plant_super_newest, LOSSLESS, false, true, false },
 	{ "superblock-older", "superblock", plant_super_older, LOSSLESS, false, true, false },
 	{ "superblock-stale", "superblock", plant_super_stale, LOSSY, false, true, false },
+	{ "superblock-lost", "superblock", plant_super_lost, LOSSY, false, true, false },
 	{ "root", "root", plant_root, LOSSLESS, false, true, false },
 	{ "root-only", "root", plant_root_only, REFUSED, false, true, false },
 	{ "descriptor", "copy", plant_descriptor, LOSSY, false, false, false },
