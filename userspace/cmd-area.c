@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "activate.h"
@@ -40,29 +41,51 @@ static dev_t loop_of(const struct stat *st)
 	return 0;
 }
 
-/* For us alone; says what is wrong. */
-static int open_area(const char *path, int flags, int *ret)
+/* losetup asks for no lock: look again before the first write. */
+static int check_no_loop(const char *path, int fd)
 {
+	auto_free char *name = NULL;
 	struct stat st;
 	dev_t loop;
-	int fd;
+
+	if (fstat(fd, &st))
+		return refuse(errno, "%s: %s", path, strerror(errno));
+	loop = S_ISREG(st.st_mode) ? loop_of(&st) : 0;
+	if (!loop)
+		return 0;
+	name = device_path(loop);
+	return refuse(EBUSY, "%s: is in use by %s", path, name ? name : "a loop device");
+}
+
+/*
+ * For us alone until it is closed; says what is wrong.  A file is locked, as
+ * loop_attach() does.
+ */
+static int open_area(const char *path, int flags, int *ret)
+{
+	auto_close int fd = -1;
+	bool busy = false;
+	struct stat st;
+	int rc;
 
 	if (stat(path, &st))
 		return refuse(errno, "%s: %s", path, strerror(errno));
 	if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode))
 		return refuse(ENOTBLK, "%s: is neither a block device nor a file", path);
-	loop = S_ISREG(st.st_mode) ? loop_of(&st) : 0;
-	if (loop) {
-		auto_free char *name = device_path(loop);
-
-		return refuse(EBUSY, "%s: is in use by %s", path, name ? name : "a loop device");
-	}
 	fd = open(path, flags | O_CLOEXEC | (S_ISBLK(st.st_mode) ? O_EXCL : 0));
 	if (fd < 0 && errno == EBUSY)
 		return refuse(EBUSY, "%s: is in use", path);
 	if (fd < 0)
 		return refuse(errno, "%s: %s", path, strerror(errno));
+	if (S_ISREG(st.st_mode) && flock(fd, LOCK_EX | LOCK_NB))
+		busy = errno == EWOULDBLOCK;
+	rc = check_no_loop(path, fd);
+	if (!rc && busy)
+		rc = refuse(EBUSY, "%s: is in use", path);
+	if (rc)
+		return rc;
 	*ret = fd;
+	fd = -1;
 	return 0;
 }
 
@@ -235,6 +258,8 @@ static int run_format(const struct request *r)
 		rc = open_area(path, O_RDWR, &fd);
 	if (!rc)
 		rc = confirm_format(r, path, fd);
+	if (!rc)
+		rc = check_no_loop(path, fd);
 	if (rc)
 		return rc;
 	rc = area_format(fd, &params, &super);
@@ -378,6 +403,8 @@ static int run_repair(const struct request *r, int fd, struct emit *e, struct ch
 
 	rc = confirm(given(r, "force"),
 		     "%s: repair it, and give up what the findings say is lost", path);
+	if (!rc)
+		rc = check_no_loop(path, fd);
 	if (rc)
 		return rc;
 	if (e->json)

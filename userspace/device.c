@@ -11,6 +11,7 @@
 #include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -468,11 +469,14 @@ int loop_attach(const char *file, dev_t *ret_dev, int *ret_fd)
 
 		run_program(modprobe, true);
 	}
-	if (!loop_find(file, ret_dev, ret_fd))
-		return 0;
 	backing = open(file, O_RDWR | O_CLOEXEC);
 	if (backing < 0)
 		return -errno;
+	/* The loop device keeps the lock: nobody repairs what is in use. */
+	if (flock(backing, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK)
+		return -EBUSY;
+	if (!loop_find(file, ret_dev, ret_fd))
+		return 0;
 	control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	if (control < 0)
 		return -errno;

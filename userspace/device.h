@@ -58,7 +58,8 @@ int device_list(dev_t **ret, size_t *ret_count);
 
 /*
  * The loop device for @file: one is made unless there is one already.  It goes
- * away by itself with its last user, *@ret_fd being one.
+ * away by itself with its last user, *@ret_fd being one.  -EBUSY: the file is being
+ * checked, repaired or formatted.
  */
 int loop_attach(const char *file, dev_t *ret_dev, int *ret_fd);
 char *loop_file(dev_t dev);	/* NULL: no loop device; free() */

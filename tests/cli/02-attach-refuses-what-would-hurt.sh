@@ -1,7 +1,7 @@
 #!/bin/bash
 # Proves that attach refuses volumes in use, diff areas that hold something, are
-# another volume's or overlap the volume, with a reason each, and that neither
-# device has changed by a byte then.
+# another volume's, overlap the volume or are being repaired, with a reason each,
+# and that neither device has changed by a byte then.
 # timeout: 300
 # slow
 . "$(dirname "$0")/../lib.sh"
@@ -93,3 +93,46 @@ expect "$before" "$(sum "$origin")" "the volume"
 # --force takes anything that is not in use
 exits 0 shadowctl attach "$origin" "$area" --force
 expect "$before" "$(sum "$origin")" "the volume"
+
+# A file at whose repair somebody looks: all others wait, and losetup, which does not
+# ask, keeps the repair from it.
+file=$PWD/file
+truncate -s 16M "$file"
+shadowctl format "$file" --origin "$two" >/dev/null
+blocks damage "$file" 0
+cp "$file" damaged
+cat >ask.py <<'EOF'
+import os, pty, subprocess, sys, time
+us, them = pty.openpty()
+p = subprocess.Popen(["shadowctl", "check", "--repair", sys.argv[1]],
+                     stdin=them, stderr=them, stdout=open("out", "w"))
+said = b""
+while b"[y/N]" not in said:
+    said += os.read(us, 4096)
+open("asked", "w")
+while not os.path.exists("answer"):
+    time.sleep(0.1)
+os.write(us, b"y\n")
+sys.exit(p.wait())
+EOF
+python3 ask.py "$file" &
+wait_for test -e asked
+grep -q '^damage: superblock' out || fail "it asks before it says why"
+exits 5 shadowctl check "$file"
+says 'in use'
+exits 5 shadowctl format "$file" --origin "$two" --force
+refused=$(shadowctl attach "$two" "$file" 2>&1) && fail "a file under repair was taken"
+[[ $refused == *busy* ]] || fail "said: $refused"
+loop=$(losetup --show -f "$file")
+touch answer
+rc=0
+wait $! || rc=$?
+losetup -d "$loop"
+expect 5 $rc "status of the repair of a file that got a loop device"
+cmp "$file" damaged
+exits 0 shadowctl check --repair --force "$file"
+exits 0 shadowctl attach "$two" "$file"
+exits 5 shadowctl check "$file"
+says 'in use by /dev/loop'
+! flock -n "$file" true || fail "the loop device does not keep the lock"
+exits 0 shadowctl detach "$two"
