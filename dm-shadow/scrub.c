@@ -71,7 +71,7 @@ struct dms_scrub {
 	u32 room;			/* of a batch */
 	unsigned long due;		/* jiffies: when the next read may be */
 	struct progress at;
-	u32 alone;			/* so many to be read one at a time */
+	u32 alone;			/* so many to be read again, one at a time */
 	u64 done;			/* chunks looked at: @at without the batch under way */
 	u64 kib;			/* verified */
 };
@@ -337,7 +337,7 @@ static int step(struct dms_scrub *s, unsigned long *delay)
 	*delay = pace(s, kib);
 	read_batch(s);
 	error = verify_batch(s);
-	if (error && b->nr > 1) {
+	if (error && !s->alone) {
 		s->alone = b->nr;
 		s->at = begin;
 		return 0;
