@@ -307,9 +307,10 @@ static int send_create(const struct creation *c, struct member *m)
 	return rc;
 }
 
-/* Steps 4 to 6.  All is resumed on return, whatever happened. */
-static void hold(struct creation *c, struct guard *guard, struct failure *f)
+/* Steps 4 to 6.  All is resumed on return, whatever happened; false: not all. */
+static bool hold(struct creation *c, struct guard *guard, struct failure *f)
 {
+	bool resumed = true;
 	struct member *m;
 	size_t i;
 	int rc;
@@ -345,10 +346,12 @@ static void hold(struct creation *c, struct guard *guard, struct failure *f)
 		rc = node_resume(m->volume->node.name);
 		if (rc)
 			note_failure(f, rc, "cannot be resumed", m, node_why());
+		resumed &= !rc;
 		m->resumed_at = now_us();
 		test_stop_at("resumed", i - 1);
 	}
 	node_hold_end();
+	return resumed;
 }
 
 static void delete_all(struct creation *c)
@@ -378,8 +381,10 @@ static int take(struct creation *c)
 	if (!guard)
 		return -ENOMEM;
 	test_stop("guarded");
-	hold(c, guard, &f);
-	guard_end(guard);
+	if (hold(c, guard, &f))
+		guard_end(guard);
+	else
+		guard_leave(guard);
 	test_stop("resumed");
 	for (i = 0; !f.rc && c->count > 1 && i < c->count; i++) {
 		struct member *m = &c->members[i];

@@ -234,7 +234,12 @@ static int start_merge(const struct volume *v, uint32_t id)
 	test_stop("merging");
 	rc2 = node_resume(v->node.name);
 	node_hold_end();
-	guard_end(guard);
+	if (rc2) {
+		guard_leave(guard);
+		rc2 = node_resume(v->node.name);	/* is it now? */
+	} else {
+		guard_end(guard);
+	}
 	if (rc)
 		return refuse(-rc, "%s: %s: %s", v->node.name, what, why ? why : "");
 	if (rc2)

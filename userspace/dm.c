@@ -266,6 +266,9 @@ static int resume(const char *name, uint16_t udev)
 {
 	auto_task struct dm_task *t = task_new(DM_DEVICE_RESUME, name);
 
+	/* For a live node with a new table, which this suspends by itself */
+	if (t && !dm_task_skip_lockfs(t))
+		return task_run(NULL);
 	return task_run_udev(t, udev);
 }
 
@@ -299,14 +302,28 @@ int node_create(const char *name, const char *uuid, uint64_t sectors, const char
 
 int node_reload(const char *name, uint64_t sectors, const char *target, const char *params)
 {
+	auto_free char *old_target = NULL, *old_params = NULL;
+	char reason[sizeof(why)];
+	uint64_t old_sectors;
+	struct node node;
 	int rc;
 
-	rc = load_table(name, sectors, target, params, 0);
-	if (rc)
+	rc = node_table(name, &old_sectors, &old_target, &old_params);
+	if (!rc)
+		rc = load_table(name, sectors, target, params, 0);
+	test_stop("loaded");
+	/* One ioctl suspends, swaps and resumes: killed, we leave nothing suspended. */
+	if (!rc)
+		rc = resume(name, 0);
+	if (!rc || node_info(name, &node) || !node.suspended)
 		return rc;
-	rc = node_suspend(name, false);
-	/* Resume in any case: it must not stay suspended. */
-	return first_error(rc, node_resume(name));
+	/* It is the new table that does not let it go on. */
+	memcpy(reason, why, sizeof(reason));
+	if (load_table(name, old_sectors, old_target, old_params, 0) || resume(name, 0))
+		snprintf(why, sizeof(why), "%.400s; the device stays suspended", reason);
+	else
+		memcpy(why, reason, sizeof(why));
+	return rc;
 }
 
 int node_suspend(const char *name, bool freeze)

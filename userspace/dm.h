@@ -41,7 +41,7 @@ int node_info(const char *name, struct node *ret);	/* -ENXIO: there is none */
 
 int node_create(const char *name, const char *uuid, uint64_t sectors, const char *target,
 		const char *params, unsigned int flags);
-/* A new table for a live node: load, suspend without freezing, resume. */
+/* A new table for a live node, without freezing; the old one again if it fails. */
 int node_reload(const char *name, uint64_t sectors, const char *target, const char *params);
 int node_remove(const char *name);	/* waits a little while it is busy */
 int node_suspend(const char *name, bool freeze);

@@ -7,9 +7,9 @@
  * before the first suspend it forks a guard that knows the nodes and reads from
  * a pipe whose other end only shadowctl has.  The guard resumes all nodes when
  *
- *   - the pipe ends without a word: shadowctl is dead.  The kernel closes the
- *     pipe after the ioctl that a dying process was in, so a suspend under way
- *     is either undone or complete by then;
+ *   - the pipe ends without a word: shadowctl is dead, or could not resume them
+ *     itself.  The kernel closes the pipe after the ioctl that a dying process
+ *     was in, so a suspend under way is either undone or complete by then;
  *   - GUARD_SECONDS have passed since the hold began, and then every second
  *     until shadowctl says that it has ended, for it may go on suspending.
  *
@@ -226,14 +226,19 @@ bool guard_fired(const struct guard *g)
 	return atomic_load(g->fired);
 }
 
-void guard_end(struct guard *g)
+void guard_leave(struct guard *g)
 {
-	if (!g)
-		return;
-	tell(g, "e");
 	close(g->pipe);
 	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	munmap(g->fired, sizeof(*g->fired));
 	free(g);
+}
+
+void guard_end(struct guard *g)
+{
+	if (!g)
+		return;
+	tell(g, "e");
+	guard_leave(g);
 }

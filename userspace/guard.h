@@ -25,5 +25,7 @@ void guard_arm(struct guard *g);
 bool guard_fired(const struct guard *g);
 /* All is resumed: the guard ends.  NULL is fine. */
 void guard_end(struct guard *g);
+/* Not all is: the guard goes on trying, for ten seconds, and ends; returns then. */
+void guard_leave(struct guard *g);
 
 #endif
