@@ -211,6 +211,12 @@ static void send_fingerprint(const struct volume *v)
 		chat("%s: no fingerprint: %s", v->node.name, node_why());
 }
 
+void warn_not_grown(const struct volume *v)
+{
+	warn("%s: has grown; the larger size is taken by activate or storage resize when the merge is over",
+	     v->node.name);
+}
+
 /* The node exists: everything else that belongs to an active volume. */
 static int complete_activation(const struct activation *a, const char *uuid)
 {
@@ -240,6 +246,8 @@ static int complete_activation(const struct activation *a, const char *uuid)
 		warn("%s: the volume was written while it was not active, its copies are suspect; activate --trust if you know better",
 		     v->node.name);
 	}
+	if (device_sectors(v->origin) > v->sectors)
+		warn_not_grown(v);
 	if (v->status.mode != VOLUME_RW)
 		warn("%s: the diff area is %s, no copies can be taken", v->node.name,
 		     v->status.mode == VOLUME_RO ? "read-only" : "not readable");
@@ -281,6 +289,10 @@ int activate_volume(const struct activation *a)
 	snprintf(params, sizeof(params), "%u:%u %u:%u", major(a->origin), minor(a->origin),
 		 major(a->area), minor(a->area));
 	rc = node_create(a->name, node_uuid, sectors, TARGET_ORIGIN, params, 0);
+	/* With a merge under way it does not take a larger size. */
+	if (rc == -EBUSY && sectors > a->super->origin_sectors)
+		rc = node_create(a->name, node_uuid, a->super->origin_sectors, TARGET_ORIGIN,
+				 params, 0);
 	if (rc)
 		return refuse(-rc, "%s: not activated with the diff area %s: %s", origin, area,
 			      node_why());

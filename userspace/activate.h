@@ -40,6 +40,8 @@ char *default_name(dev_t origin, const char *id);
 int activate_volume(const struct activation *a);
 /* Take away the nodes.  -EBUSY, said, and nothing done, if one is in use. */
 int deactivate_volume(struct volume *v);
+/* A merge is under way, and the raw device larger. */
+void warn_not_grown(const struct volume *v);
 /* As JSON or, for people, the nodes' paths. */
 int print_activated(char *const uuids[], size_t count);
 

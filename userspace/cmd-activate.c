@@ -139,7 +139,9 @@ static int freshen(struct volume *v, bool trust)
 		if (rc)
 			return refuse(-rc, "%s: copies not trusted: %s", v->node.name, node_why());
 	}
-	if (sectors > v->sectors) {
+	if (sectors > v->sectors && v->status.merge_id) {
+		warn_not_grown(v);
+	} else if (sectors > v->sectors) {
 		rc = node_table(v->node.name, NULL, &target, &params);
 		if (!rc)
 			rc = node_reload(v->node.name, sectors, TARGET_ORIGIN, params);

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Proves that the size a volume has grown by is taken by resize and by activate,
-# while a merge is under way it is not, and the volume stays in use; and that a volume that does not resume after a hold is not left
+# Proves that the size a volume has grown by is taken by resize and by activate;
+# that while a merge is under way it is not, and the volume stays in use and can
+# be activated; and that a volume that does not resume after a hold is not left
 # alone with that.
 # dmesg: checksum|merging|stays as it is|left out|preresume
 # slow
@@ -93,8 +94,15 @@ goes_on 0
 has 10
 
 # It stands still
+exits 0 shadowctl activate
+says 'when the merge is over'
+has 10
 exits 5 shadowctl storage resize "$vol"
 says 'while it is being merged'
+has 10
+exits 0 shadowctl deactivate "$vol"
+exits 0 shadowctl activate
+says 'when the merge is over'
 has 10
 exits 6 shadowctl merge --skip-damaged --force "$vol"
 
