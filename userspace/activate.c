@@ -280,12 +280,13 @@ int activate_volume(const struct activation *a)
 	if (sectors < a->super->origin_sectors)
 		return refuse(ESTALE, "%s: has %" PRIu64 " sectors, its diff area on %s is for %" PRIu64 ", not activated",
 			      origin, sectors, area, (uint64_t)a->super->origin_sectors);
+	snprintf(node_uuid, sizeof(node_uuid), NODE_PREFIX "%s", uuid);
+	node_remove_half_made(node_uuid);
 	if (!node_info(a->name, &node))
 		return refuse(EEXIST, "%s: a device of that name exists already", a->name);
 	rc = module_load();
 	if (rc)
 		return rc;
-	snprintf(node_uuid, sizeof(node_uuid), NODE_PREFIX "%s", uuid);
 	snprintf(params, sizeof(params), "%u:%u %u:%u", major(a->origin), minor(a->origin),
 		 major(a->area), minor(a->area));
 	rc = node_create(a->name, node_uuid, sectors, TARGET_ORIGIN, params, 0);

@@ -203,6 +203,7 @@ static int choose_name(const struct request *r, const char *id, const char *reco
 		       struct plan *p)
 {
 	const char *wanted = option(r, "name");
+	char uuid[37], node_uuid[NODE_UUID_SIZE];
 	auto_free char *derived = NULL;
 	struct node node;
 	int rc;
@@ -217,6 +218,9 @@ static int choose_name(const struct request *r, const char *id, const char *reco
 			return -ENOMEM;
 	}
 	snprintf(p->name, sizeof(p->name), "%s", wanted ?: *recorded ? recorded : derived);
+	area_uuid_text(p->info.super.uuid, uuid);
+	snprintf(node_uuid, sizeof(node_uuid), NODE_PREFIX "%s", uuid);
+	node_remove_half_made(node_uuid);
 	if (!node_info(p->name, &node))
 		return refuse(EEXIST, "%s: a device of that name exists already, choose another --name",
 			      p->name);

@@ -251,6 +251,16 @@ int node_remove(const char *name)
 	return task_run_udev(t, 0);
 }
 
+void node_remove_half_made(const char *uuid)
+{
+	auto_task struct dm_task *t = task_new(DM_DEVICE_INFO, NULL);
+	struct dm_info info;
+
+	if (t && dm_task_set_uuid(t, uuid) && !task_run(t) && dm_task_get_info(t, &info) &&
+	    info.exists && !info.live_table)
+		node_remove(dm_task_get_name(t));
+}
+
 static int load_table(const char *name, uint64_t sectors, const char *target, const char *params,
 		      unsigned int flags)
 {

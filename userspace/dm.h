@@ -44,6 +44,8 @@ int node_create(const char *name, const char *uuid, uint64_t sectors, const char
 /* A new table for a live node, without freezing; the old one again if it fails. */
 int node_reload(const char *name, uint64_t sectors, const char *target, const char *params);
 int node_remove(const char *name);	/* waits a little while it is busy */
+/* One without a table: who made it was killed.  None may be in the making. */
+void node_remove_half_made(const char *uuid);
 int node_suspend(const char *name, bool freeze);
 int node_resume(const char *name);
 /* The one target of a node; free() the strings. */

@@ -451,6 +451,21 @@ void copy_node_name(const struct copy *c, char ret[NODE_NAME_SIZE])
 	snprintf(ret, NODE_NAME_SIZE, "%.100s-shadow-%u", c->volume->node.name, c->id);
 }
 
+static void copy_node_uuid(const struct copy *c, char ret[NODE_UUID_SIZE])
+{
+	snprintf(ret, NODE_UUID_SIZE, NODE_PREFIX "%s-%u", c->volume->uuid, c->id);
+}
+
+/* Not somebody else's of the same name */
+static bool copy_node(const struct copy *c, struct node *ret)
+{
+	char name[NODE_NAME_SIZE], uuid[NODE_UUID_SIZE];
+
+	copy_node_name(c, name);
+	copy_node_uuid(c, uuid);
+	return !node_info(name, ret) && !strcmp(ret->uuid, uuid);
+}
+
 const char *copy_state(const struct copy *c)
 {
 	return c->invalid ? "invalid" : c->damaged ? "damaged" : c->suspect ? "suspect" :
@@ -465,12 +480,13 @@ int copy_show(const struct copy *c, char **ret_path)
 	int rc;
 
 	copy_node_name(c, name);
-	snprintf(uuid, sizeof(uuid), NODE_PREFIX "%s-%u", v->uuid, c->id);
+	copy_node_uuid(c, uuid);
 	snprintf(params, sizeof(params), "%u:%u %u:%u %u", major(v->origin), minor(v->origin),
 		 major(v->area), minor(v->area), c->id);
 	if (c->invalid)
 		return refuse(EIO, "%s@%u: the copy is lost and can only be deleted",
 			      v->node.name, c->id);
+	node_remove_half_made(uuid);
 	rc = node_info(name, &node);
 	if (!rc && strcmp(node.uuid, uuid))
 		return refuse(EEXIST, "%s: a device of that name is there and is not ours", name);
@@ -491,29 +507,25 @@ int copy_show(const struct copy *c, char **ret_path)
 
 char *copy_mounted_on(const struct copy *c)
 {
-	char name[NODE_NAME_SIZE];
 	struct node node;
 
-	copy_node_name(c, name);
-	return node_info(name, &node) ? NULL : device_mounted_on(node.dev);
+	return copy_node(c, &node) ? device_mounted_on(node.dev) : NULL;
 }
 
 int copy_hide(const struct copy *c)
 {
 	auto_free char *mount = copy_mounted_on(c);
-	char name[NODE_NAME_SIZE];
 	struct node node;
 	int rc;
 
-	copy_node_name(c, name);
 	if (mount)
 		return refuse(EBUSY, "%s@%u: is mounted on %s, unmount it first",
 			      c->volume->node.name, c->id, mount);
-	if (node_info(name, &node))
+	if (!copy_node(c, &node))
 		return 0;
-	rc = node_remove(name);
+	rc = node_remove(node.name);
 	if (rc)
-		return refuse(-rc, "%s: is in use, the copy stays: %s", name, node_why());
+		return refuse(-rc, "%s: is in use, the copy stays: %s", node.name, node_why());
 	return 0;
 }
 

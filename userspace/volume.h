@@ -120,7 +120,7 @@ void copy_spec(const struct copy *c, char ret[COPY_SPEC_SIZE]);	/* NAME@ID */
 void copy_node_name(const struct copy *c, char ret[NODE_NAME_SIZE]);
 /* "preparing", "valid", "suspect", "damaged", "invalid", "merging" */
 const char *copy_state(const struct copy *c);
-/* The node is made unless it is there; free() *@ret_path, which may be NULL. */
+/* The node is made unless it is there; its volume is locked.  free() *@ret_path, or NULL. */
 int copy_show(const struct copy *c, char **ret_path);
 /* The node goes, if it is there.  -EBUSY, said, if it is mounted or open. */
 int copy_hide(const struct copy *c);

@@ -52,6 +52,20 @@ done
 exits 4 shadowctl activate "$o2"
 says 'no diff area'
 
+# Nodes that a killed shadowctl left without a table, also under another name
+uuid=DMSHADOW-$(json 'j["volumes"][0]["uuid"]' activate)
+exits 0 shadowctl deactivate --all
+for name in vol-one other; do
+	dmsetup create $name --notable -u "$uuid"
+	expect /dev/mapper/vol-one "$(shadowctl attach "$o1" "$a1")" "attached over $name"
+	exits 0 shadowctl deactivate vol-one
+	dmsetup create $name --notable -u "$uuid"
+	dmsetup create vol-one-shadow-1 --notable -u "$uuid-1"
+	expect /dev/mapper/vol-one "$(shadowctl activate)" "activated over $name"
+	expect valid "$(json 'j["state"]' show /dev/mapper/vol-one-shadow-1)" "state"
+	exits 0 shadowctl deactivate vol-one
+done
+
 # Volume gone; two that look like it
 down "$o1"
 exits 4 shadowctl activate
