@@ -374,6 +374,10 @@ int print_activated(char *const uuids[], size_t count)
 			continue;
 		device = device_path(v->node.dev);
 		origin = device_path(v->origin);
+		if (output_format == FORMAT_TEXT) {
+			puts(device);
+			continue;
+		}
 		area = loop_file(v->area) ?: device_path(v->area);
 		output_record(o);
 		output_text(o, F_VOLUME, v->node.name);
@@ -382,8 +386,6 @@ int print_activated(char *const uuids[], size_t count)
 		output_text(o, F_AREA, area);
 		output_text(o, F_UUID, v->uuid);
 		output_number(o, F_COPIES, v->nr_copies);
-		if (output_format == FORMAT_TEXT)
-			puts(device);
 	}
 	rc = output_print(o);
 	volumes_free(&all);

@@ -81,7 +81,7 @@ for step in created-2 committed-1; do
 	wait $pid 2>/dev/null || true
 	wait_for eval "! suspended $v1 && ! suspended $v2"
 	shadowctl deactivate --all
-	shadowctl activate >/dev/null
+	expect 2 "$(shadowctl activate | wc -l)" "lines of activate"
 	case $step in
 	committed*) n=1 ;;
 	*) n=0 ;;
