@@ -218,30 +218,21 @@ void warn_not_grown(const struct volume *v)
 }
 
 /* The node exists: everything else that belongs to an active volume. */
-static int complete_activation(const struct activation *a, const char *uuid)
+static int complete_activation(const struct activation *a, const struct volumes *all,
+			       struct volume *v)
 {
-	struct volumes all;
-	struct volume *v = NULL;
 	int rc, first = 0;
 	size_t k;
 
-	rc = volumes_load(&all);
+	rc = volumes_lock(&v, 1);
 	if (rc)
 		return rc;
-	rc = volumes_get(&all, uuid, &v);
-	if (!rc)
-		rc = volumes_lock(&v, 1);
-	if (rc)
-		goto out;
 	if (a->trust) {
-		rc = node_message(v->node.name, NULL, "trust");
-		if (rc) {
-			refuse(-rc, "%s: copies not trusted: %s", v->node.name, node_why());
-			goto out;
-		}
-		rc = volume_refresh(v);
-		if (rc)
-			goto out;
+		first = node_message(v->node.name, NULL, "trust");
+		if (first)
+			refuse(-first, "%s: copies not trusted: %s", v->node.name, node_why());
+		else
+			first = volume_refresh(v);
 	} else if (!strcmp(v->status.found, "changed")) {
 		warn("%s: the volume was written while it was not active, its copies are suspect; activate --trust if you know better",
 		     v->node.name);
@@ -252,7 +243,8 @@ static int complete_activation(const struct activation *a, const char *uuid)
 		warn("%s: the diff area is %s, no copies can be taken", v->node.name,
 		     v->status.mode == VOLUME_RO ? "read-only" : "not readable");
 	send_fingerprint(v);
-	first = volumes_settle(&all, &v, 1);
+	rc = volumes_settle(all, &v, 1);
+	first = first_error(first, rc);
 	/* One copy that cannot be shown does not keep the others away. */
 	for (k = 0; k < v->nr_copies; k++) {
 		if (v->copies[k].invalid || v->copies[k].preparing)
@@ -260,20 +252,20 @@ static int complete_activation(const struct activation *a, const char *uuid)
 		rc = copy_show(&v->copies[k], NULL);
 		first = first_error(first, rc);
 	}
-	rc = first;
-out:
-	volumes_free(&all);
-	return rc;
+	return first;
 }
 
-int activate_volume(const struct activation *a)
+int activate_volume(const struct activation *a, bool *ret_active)
 {
 	auto_free char *origin = device_path(a->origin), *area = device_path(a->area);
 	char uuid[37], node_uuid[NODE_UUID_SIZE], params[64];
 	uint64_t sectors = device_sectors(a->origin);
+	struct volumes all;
+	struct volume *v;
 	struct node node;
 	int rc;
 
+	*ret_active = false;
 	if (!origin || !area)
 		return -ENOMEM;
 	area_uuid_text(a->super->uuid, uuid);
@@ -297,7 +289,18 @@ int activate_volume(const struct activation *a)
 	if (rc)
 		return refuse(-rc, "%s: not activated with the diff area %s: %s", origin, area,
 			      node_why());
-	return complete_activation(a, uuid);
+	rc = volumes_load(&all);
+	if (!rc) {
+		v = volumes_find(&all, uuid);
+		*ret_active = v;
+		rc = v ? complete_activation(a, &all, v) :
+		     refuse(EPROTONOSUPPORT, "%s: not activated, its state cannot be understood",
+			    a->name);
+		volumes_free(&all);
+	}
+	if (!*ret_active)
+		node_remove(a->name);
+	return rc;
 }
 
 int deactivate_volume(struct volume *v)

@@ -36,8 +36,11 @@ void split_origin_id(const char *origin_id, char ret_id[64], char ret_name[64]);
 /* "shadow-sda1"; cut to fit beside @id. */
 char *default_name(dev_t origin, const char *id);
 
-/* Make the node, settle what a crash left, show the copies; says what is odd. */
-int activate_volume(const struct activation *a);
+/*
+ * Make the node, settle what a crash left, show the copies; says what is odd.
+ * *@ret_active, always set: the volume can be used, whatever else failed.
+ */
+int activate_volume(const struct activation *a, bool *ret_active);
 /* Take away the nodes.  -EBUSY, said, and nothing done, if one is in use. */
 int deactivate_volume(struct volume *v);
 /* A merge is under way, and the raw device larger. */

@@ -155,9 +155,9 @@ static int freshen(struct volume *v, bool trust)
 	return rc;
 }
 
-/* 1: activated, 0: not meant, -errno. */
+/* -errno also for what is not quite right with a volume that is active now. */
 static int activate_area(const struct machine *m, const struct area_source *area,
-			 const char *spec, bool trust)
+			 const char *spec, bool trust, bool *ret_active)
 {
 	char uuid[37], id[64], name[64];
 	auto_free char *derived = NULL;
@@ -165,6 +165,7 @@ static int activate_area(const struct machine *m, const struct area_source *area
 	dev_t origin = 0;
 	int rc, loop_fd = -1;
 
+	*ret_active = false;
 	area_uuid_text(area->info.super.uuid, uuid);
 	split_origin_id(area->info.super.origin_id, id, name);
 	if (volumes_find(&m->active, uuid))
@@ -203,10 +204,10 @@ static int activate_area(const struct machine *m, const struct area_source *area
 	if (!rc)
 		rc = device_claim_check(a.area);
 	if (!rc)
-		rc = activate_volume(&a);
+		rc = activate_volume(&a, ret_active);
 	if (loop_fd >= 0)
 		close(loop_fd);
-	return rc ?: 1;
+	return rc;
 }
 
 static int run_activate(const struct request *r)
@@ -240,11 +241,11 @@ static int run_activate(const struct request *r)
 	}
 	for (i = 0; i < m.nr_areas && !(spec && count); i++) {
 		char uuid[37];
+		bool active;
 
-		rc = activate_area(&m, &m.areas[i], spec, given(r, "trust"));
-		if (rc < 0)
-			first = first_error(first, rc);
-		if (rc <= 0)
+		rc = activate_area(&m, &m.areas[i], spec, given(r, "trust"), &active);
+		first = first_error(first, rc);
+		if (!active)
 			continue;
 		area_uuid_text(m.areas[i].info.super.uuid, uuid);
 		if (m.areas[i].is_file)

@@ -299,6 +299,7 @@ static int run_attach(const struct request *r)
 	struct plan p = { .loop_fd = -1 };
 	struct activation a = { 0 };
 	auto_close int lock = -1;
+	bool active = false;
 	u32 chunk_blocks;
 	char uuid[37];
 	int rc;
@@ -317,15 +318,15 @@ static int run_attach(const struct request *r)
 	if (!rc) {
 		a = (struct activation) { .origin = p.origin, .area = p.area,
 					  .super = &p.super, .name = p.name };
-		rc = activate_volume(&a);
+		rc = activate_volume(&a, &active);
 	}
-	if (!rc) {
+	if (active) {
 		char *const uuids[] = { uuid };
 
 		area_uuid_text(p.super.uuid, uuid);
 		if (p.is_file)
 			registry_add(uuid, r->args[1]);
-		rc = print_activated(uuids, 1);
+		rc = first_error(rc, print_activated(uuids, 1));
 	} else if (p.made_file) {
 		unlink(r->args[1]);
 	}

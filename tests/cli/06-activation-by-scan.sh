@@ -115,6 +115,20 @@ shadowctl deactivate --all
 expect 0 "$(losetup -a | grep -c "with 'a" || true)" "loop devices of the file"
 expect /dev/mapper/vol-file "$(shadowctl activate)" "activated"
 expect 1 "$(json 'len(j["copies"])' list)" "copies"
+# A copy whose device's name is taken costs no more than that device
+shadowctl deactivate --all
+dm_create vol-file-shadow-1 "0 8 error"
+exits 5 shadowctl activate
+says 'is not ours'
+exits 0 shadowctl deactivate vol-file
+rc=0
+dev=$(SHADOWCTL_STATE_DIR=$PWD/new shadowctl attach "$o1" "$file" 2>err) || rc=$?
+expect "/dev/mapper/vol-file 5" "$dev $rc" "attached"
+grep -q 'is not ours' err
+expect "$file" "$(readlink new/areas/*)" "where the file is found again"
+dm_remove vol-file-shadow-1
+exits 0 shadowctl activate
+[ -b /dev/mapper/vol-file-shadow-1 ]
 exits 0 shadowctl detach --delete-copies --force vol-file
 expect "" "$(shadowctl activate)" "activated after detach"
 
