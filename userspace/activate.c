@@ -217,12 +217,24 @@ void warn_not_grown(const struct volume *v)
 	     v->node.name);
 }
 
-/* The node exists: everything else that belongs to an active volume. */
-static int complete_activation(const struct activation *a, const struct volumes *all,
-			       struct volume *v)
+int show_copies(const struct volume *v)
 {
 	int rc, first = 0;
 	size_t k;
+
+	for (k = 0; k < v->nr_copies; k++) {
+		if (v->copies[k].invalid || v->copies[k].preparing)
+			continue;
+		rc = copy_show(&v->copies[k], NULL);
+		first = first_error(first, rc);
+	}
+	return first;
+}
+
+/* The node exists: everything else that belongs to an active volume. */
+static int complete_activation(const struct activation *a, struct volume *v)
+{
+	int rc, first = 0;
 
 	rc = volumes_lock(&v, 1);
 	if (rc)
@@ -243,16 +255,7 @@ static int complete_activation(const struct activation *a, const struct volumes 
 		warn("%s: the diff area is %s, no copies can be taken", v->node.name,
 		     v->status.mode == VOLUME_RO ? "read-only" : "not readable");
 	send_fingerprint(v);
-	rc = volumes_settle(all, &v, 1);
-	first = first_error(first, rc);
-	/* One copy that cannot be shown does not keep the others away. */
-	for (k = 0; k < v->nr_copies; k++) {
-		if (v->copies[k].invalid || v->copies[k].preparing)
-			continue;
-		rc = copy_show(&v->copies[k], NULL);
-		first = first_error(first, rc);
-	}
-	return first;
+	return first_error(first, show_copies(v));
 }
 
 int activate_volume(const struct activation *a, bool *ret_active)
@@ -293,13 +296,46 @@ int activate_volume(const struct activation *a, bool *ret_active)
 	if (!rc) {
 		v = volumes_find(&all, uuid);
 		*ret_active = v;
-		rc = v ? complete_activation(a, &all, v) :
+		rc = v ? complete_activation(a, v) :
 		     refuse(EPROTONOSUPPORT, "%s: not activated, its state cannot be understood",
 			    a->name);
 		volumes_free(&all);
 	}
 	if (!*ret_active)
 		node_remove(a->name);
+	return rc;
+}
+
+static bool has_preparing(const struct volume *v)
+{
+	size_t k;
+
+	for (k = 0; k < v->nr_copies; k++)
+		if (v->copies[k].preparing)
+			return true;
+	return false;
+}
+
+int settle_active(void)
+{
+	auto_free struct volume **list = NULL;
+	struct volumes all;
+	size_t count = 0, i;
+	int rc;
+
+	rc = volumes_load(&all);
+	if (rc)
+		return rc;
+	list = calloc(all.count + 1, sizeof(*list));
+	for (i = 0; list && i < all.count; i++)
+		if (has_preparing(&all.list[i]))
+			list[count++] = &all.list[i];
+	rc = list ? volumes_lock(list, count) : -ENOMEM;
+	if (!rc)
+		rc = volumes_settle(&all, list, count);
+	for (i = 0; !rc && i < count; i++)
+		rc = show_copies(list[i]);
+	volumes_free(&all);
 	return rc;
 }
 

@@ -37,12 +37,19 @@ void split_origin_id(const char *origin_id, char ret_id[64], char ret_name[64]);
 char *default_name(dev_t origin, const char *id);
 
 /*
- * Make the node, settle what a crash left, show the copies; says what is odd.
+ * Make the node and show the copies; says what is odd.
  * *@ret_active, always set: the volume can be used, whatever else failed.
  */
 int activate_volume(const struct activation *a, bool *ret_active);
+/*
+ * What a crash left of sets, once all volumes that can be are active: a member may
+ * have waited for another.  The caller has no volume locked.
+ */
+int settle_active(void);
 /* Take away the nodes.  -EBUSY, said, and nothing done, if one is in use. */
 int deactivate_volume(struct volume *v);
+/* All that can be; one that cannot does not keep the others away. */
+int show_copies(const struct volume *v);
 /* A merge is under way, and the raw device larger. */
 void warn_not_grown(const struct volume *v);
 /* As JSON or, for people, the nodes' paths. */

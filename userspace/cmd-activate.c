@@ -130,7 +130,6 @@ static int freshen(struct volume *v, bool trust)
 	uint64_t sectors = device_sectors(v->origin);
 	auto_free char *target = NULL, *params = NULL;
 	int rc = 0;
-	size_t k;
 
 	if (volumes_lock(&v, 1))
 		return -EBUSY;
@@ -149,10 +148,7 @@ static int freshen(struct volume *v, bool trust)
 			refuse(-rc, "%s: has grown, but the larger size was not taken: %s",
 			       v->node.name, node_why());
 	}
-	for (k = 0; k < v->nr_copies; k++)
-		if (!v->copies[k].invalid && !v->copies[k].preparing)
-			rc = first_error(rc, copy_show(&v->copies[k], NULL));
-	return rc;
+	return first_error(rc, show_copies(v));
 }
 
 /* -errno also for what is not quite right with a volume that is active now. */
@@ -237,6 +233,8 @@ static int run_activate(const struct request *r)
 			continue;
 		rc = freshen(&m.active.list[i], given(r, "trust"));
 		first = first_error(first, rc);
+		close(m.active.list[i].lock);
+		m.active.list[i].lock = -1;
 		done[count++] = strdup(m.active.list[i].uuid);
 	}
 	for (i = 0; i < m.nr_areas && !(spec && count); i++) {
@@ -252,6 +250,7 @@ static int run_activate(const struct request *r)
 			registry_add(uuid, m.areas[i].path);
 		done[count++] = strdup(uuid);
 	}
+	first = first_error(first, settle_active());
 	if (spec && !count && !first)
 		first = refuse(ENODEV, "%s: no diff area of it was found", spec);
 	rc = first;

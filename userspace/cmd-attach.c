@@ -326,6 +326,7 @@ static int run_attach(const struct request *r)
 		area_uuid_text(p.super.uuid, uuid);
 		if (p.is_file)
 			registry_add(uuid, r->args[1]);
+		rc = first_error(rc, settle_active());
 		rc = first_error(rc, print_activated(uuids, 1));
 	} else if (p.made_file) {
 		unlink(r->args[1]);

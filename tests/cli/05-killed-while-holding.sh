@@ -11,7 +11,7 @@ cli_devices 16 16
 o1=$origin a1=$area v1=$vol
 cli_devices 16 16
 shadowctl attach "$o1" "$a1" >/dev/null
-shadowctl attach "$origin" "$area" >/dev/null
+shadowctl attach "$origin" "$PWD/area" --size 16M >/dev/null
 v2=$vol
 
 stop_at()
@@ -74,13 +74,16 @@ for step in suspended-1 suspended-2 created-1 created-2 resumed-2 resumed commit
 	exits 0 shadowctl delete --all --force "$v1" "$v2"
 done
 
-# Also by activation
+# Also by activation, which finds the area in a file only later
 for step in created-2 committed-1; do
-	stop_at $step "$v1" "$v2"
+	stop_at $step "$v2" "$v1"
 	kill -9 $pid
 	wait $pid 2>/dev/null || true
 	wait_for eval "! suspended $v1 && ! suspended $v2"
 	shadowctl deactivate --all
+	SHADOWCTL_STATE_DIR=$PWD/none exits 0 shadowctl activate
+	says 'other volumes of the set are not there'
+	expect preparing "$(json 'j["copies"][0]["state"]' list)" "the only copy that is there"
 	expect 2 "$(shadowctl activate | wc -l)" "lines of activate"
 	case $step in
 	committed*) n=1 ;;
