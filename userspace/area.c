@@ -654,7 +654,6 @@ static bool read_sys(const char *name, const char *file, char *buf, size_t size)
 	return true;
 }
 
-/* Would a read wait for someone's resume?  Looks below the device too. */
 static bool suspended(const char *name, unsigned int depth)
 {
 	char path[512], value[16];
@@ -674,6 +673,11 @@ static bool suspended(const char *name, unsigned int depth)
 	}
 	closedir(dir);
 	return found;
+}
+
+bool area_device_suspended(const char *name)
+{
+	return suspended(name, 0);
 }
 
 static char *device_path(const char *name)
@@ -728,7 +732,7 @@ static int find_one(struct finder *f, const char *name)
 	/* A floppy drive without one in it takes its time. */
 	if (!strncmp(name, "fd", 2) && name[2] >= '0' && name[2] <= '9')
 		return 0;
-	if (suspended(name, 0))
+	if (area_device_suspended(name))
 		return 0;
 	path = device_path(name);
 	if (!path)

@@ -94,6 +94,11 @@ int area_scan(int (*fn)(void *context, const char *path, const struct area_info 
 	      void *context);
 /* The device with the diff area @uuid; free() *@ret.  -ENODEV: there is none. */
 int area_find(const u8 uuid[16], char **ret);
+/*
+ * Would a read of the device, "dm-3", wait for somebody's resume, its own or one
+ * below?  Such are passed over by area_scan().
+ */
+bool area_device_suspended(const char *name);
 
 /* --- reading one --- */
 

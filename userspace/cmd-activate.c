@@ -68,14 +68,34 @@ static int look_around(struct machine *m)
 		return -ENOMEM;
 	for (i = 0; i < count; i++) {
 		struct device *d = &m->devices[m->nr_devices];
+		auto_free char *name = NULL;
 
 		if (is_ours(&m->active, list[i]))
 			continue;
+		name = device_kernel_name(list[i]);
+		if (!name)
+			continue;
+		if (area_device_suspended(name)) {
+			auto_free char *path = device_path(list[i]);
+
+			inform("%s: is suspended, not looked at", path);
+			continue;
+		}
 		d->dev = list[i];
 		device_identities(d->dev, &d->ids);
 		m->nr_devices++;
 	}
 	return 0;
+}
+
+static bool device_has(const struct machine *m, dev_t dev, const char *id)
+{
+	size_t i;
+
+	for (i = 0; i < m->nr_devices; i++)
+		if (m->devices[i].dev == dev)
+			return identities_have(&m->devices[i].ids, id);
+	return false;
 }
 
 /* The one device that the area's superblock means. */
@@ -168,13 +188,9 @@ static int activate_area(const struct machine *m, const struct area_source *area
 		return 0;
 	if (spec && !is_meant(area, name, uuid, 0, spec)) {
 		/* Perhaps by its volume, if that is there. */
-		struct identities ids;
 		dev_t dev;
 
-		if (device_number(spec, &dev))
-			return 0;
-		device_identities(dev, &ids);
-		if (!identities_have(&ids, id))
+		if (device_number(spec, &dev) || !device_has(m, dev, id))
 			return 0;
 	}
 	if (area->info.state == AREA_TRUNCATED)

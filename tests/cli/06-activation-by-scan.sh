@@ -66,6 +66,15 @@ for name in vol-one other; do
 	exits 0 shadowctl deactivate vol-one
 done
 
+# Somebody else's device does not answer: what depends on it can wait
+dm_create held "0 $(sectors "$o3") linear $o3 0"
+dmsetup suspend held
+said=$(timeout -s KILL 20 shadowctl activate 2>&1)
+[[ $said == *'/dev/mapper/held: is suspended, not looked at'* && $said == */dev/mapper/vol-one ]] || fail "said: $said"
+exits 0 shadowctl deactivate vol-one
+dmsetup resume held
+dm_remove held
+
 # Volume gone; two that look like it
 down "$o1"
 exits 4 shadowctl activate
