@@ -288,19 +288,61 @@ const struct command cmd_activate = {
 
 static const struct cmd_option deactivate_options[] = {
 	{ "all", 0, NULL, "all volumes" },
+	{ "files", 0, NULL, "all volumes whose diff area is in a file" },
 	{ NULL, 0, NULL, NULL }
 };
+
+/* What is built on another volume goes before it. */
+static void order_from_top(struct volume **list, size_t count)
+{
+	size_t i, k;
+
+	for (i = 0; i < count; i++) {
+		for (k = i + 1; k < count; k++) {
+			struct volume *swap = list[i];
+
+			if (!device_depends(list[k]->node.dev, swap->node.dev))
+				continue;
+			list[i] = list[k];
+			list[k] = swap;
+			k = i;			/* again, for the new one */
+		}
+	}
+}
+
+static int deactivate_all(const struct volumes *all, bool files_only)
+{
+	auto_free struct volume **list = calloc(all->count + 1, sizeof(*list));
+	size_t count = 0, i;
+	int rc, first = 0;
+
+	if (!list)
+		return -ENOMEM;
+	for (i = 0; i < all->count; i++) {
+		auto_free char *file = loop_file(all->list[i].area);
+
+		if (file || !files_only)
+			list[count++] = &all->list[i];
+	}
+	order_from_top(list, count);
+	for (i = 0; i < count; i++) {
+		rc = volumes_lock(&list[i], 1);
+		if (!rc)
+			rc = deactivate_volume(list[i]);
+		first = first_error(first, rc);
+	}
+	return first;
+}
 
 static int run_deactivate(const struct request *r)
 {
 	struct volumes all = { 0 };
 	auto_close int lock = -1;
 	struct volume *v;
-	int rc, first = 0;
-	size_t i;
+	int rc;
 
-	if (!r->nr_args == !given(r, "all"))
-		return refuse(EINVAL, "either a VOLUME or --all");
+	if (r->nr_args + given(r, "all") + given(r, "files") != 1)
+		return refuse(EINVAL, "either a VOLUME, --all or --files");
 	rc = lock_all(&lock);
 	if (!rc)
 		rc = volumes_load(&all);
@@ -312,19 +354,11 @@ static int run_deactivate(const struct request *r)
 			rc = volumes_lock(&v, 1);
 		if (!rc)
 			rc = deactivate_volume(v);
-		volumes_free(&all);
-		return rc;
-	}
-	/* Volumes on volumes: the last made first */
-	for (i = all.count; i; i--) {
-		v = &all.list[i - 1];
-		rc = volumes_lock(&v, 1);
-		if (!rc)
-			rc = deactivate_volume(v);
-		first = first_error(first, rc);
+	} else {
+		rc = deactivate_all(&all, given(r, "files"));
 	}
 	volumes_free(&all);
-	return first;
+	return rc;
 }
 
 const struct command cmd_deactivate = {

@@ -138,6 +138,33 @@ expect "$file" "$(readlink new/areas/*)" "where the file is found again"
 dm_remove vol-file-shadow-1
 exits 0 shadowctl activate
 [ -b /dev/mapper/vol-file-shadow-1 ]
+
+# One on the other, by a loop device that goes with it; its number is the lower
+nodes_left()
+{
+	dmsetup ls | sed -n '/^no-file\t/d; s/\t.*//p'
+}
+
+shadowctl deactivate --all
+dm_create no-file "0 $(sectors "$a1") linear $a1 0"
+dmsetup create low --notable
+exits 0 shadowctl activate
+dmsetup remove low
+upper=$(losetup --show -f /dev/mapper/vol-file)
+exits 0 shadowctl attach "$upper" /dev/mapper/no-file --name upper
+losetup -d "$upper"
+exits 5 shadowctl deactivate --files
+says 'vol-file: is in use'
+exits 0 shadowctl deactivate --all
+expect "" "$(nodes_left)" "devices after deactivate --all"
+# Those with areas in files alone
+exits 0 shadowctl attach "$o3" /dev/mapper/no-file --force --name on-device
+exits 0 shadowctl activate
+exits 0 shadowctl deactivate --files
+expect on-device "$(nodes_left)" "devices after deactivate --files"
+exits 0 shadowctl detach --force on-device
+dm_remove no-file
+exits 0 shadowctl activate
 exits 0 shadowctl detach --delete-copies --force vol-file
 expect "" "$(shadowctl activate)" "activated after detach"
 
