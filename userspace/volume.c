@@ -16,7 +16,8 @@
 
 /* The target's interface that this tool was written for. */
 #define TARGET_MAJOR 1
-#define LOCK_DIR "/run/lock"
+#define RUN_DIR "/run/shadowctl"		/* mount points too */
+#define LOCK_DIR RUN_DIR "/lock"
 #define LOCK_WAIT_SECONDS 60
 
 /* --- reading what the kernel prints --- */
@@ -371,14 +372,37 @@ int volumes_get_copy(const struct volumes *v, const char *spec, struct copy **re
 
 /* --- locks --- */
 
+static bool is_ours(const char *dir, mode_t others)
+{
+	struct stat st;
+
+	return !lstat(dir, &st) && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+	       !(st.st_mode & others);
+}
+
+/* A folder of our own: in one for all anybody could be first and keep us waiting. */
+static int make_lock_dir(void)
+{
+	/* Whatever the umask: copies are mounted below it, for others too. */
+	if ((mkdir(RUN_DIR, 0755) ? errno != EEXIST : chmod(RUN_DIR, 0755)) ||
+	    (mkdir(LOCK_DIR, 0700) && errno != EEXIST))
+		return refuse(errno, LOCK_DIR ": %s", strerror(errno));
+	if (!is_ours(RUN_DIR, 022) || !is_ours(LOCK_DIR, 077))
+		return refuse(EPERM, LOCK_DIR ": is not ours alone, no lock is safe there");
+	return 0;
+}
+
 static int lock_file(const char *name, int *ret_fd)
 {
-	auto_free char *path = format_string(LOCK_DIR "/shadowctl-%s.lock", name);
+	auto_free char *path = format_string(LOCK_DIR "/%s", name);
 	struct timespec nap = { .tv_nsec = 50 * 1000 * 1000 };
-	int fd, tries;
+	int fd, tries, rc;
 
 	if (!path)
 		return -ENOMEM;
+	rc = make_lock_dir();
+	if (rc)
+		return rc;
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return refuse(errno, "%s: %s", path, strerror(errno));

@@ -104,8 +104,8 @@ static inline struct copy *volume_copy(const struct volume *v, uint32_t id)
 /* --- one at a time --- */
 
 /*
- * A lock file in /run/lock for each diff area, held until the process ends or
- * unlock.  Waits for others, not for ever.
+ * A lock file in /run/shadowctl/lock for each diff area, held until the process
+ * ends or unlock.  Waits for others, not for ever.
  */
 int lock_area(const char *uuid, int *ret_fd);
 int lock_all(int *ret_fd);		/* attaching and activating */

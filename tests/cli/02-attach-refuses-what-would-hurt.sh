@@ -22,6 +22,13 @@ refused()
 	expect "" "$(dmsetup ls | grep -v '^No dev' || true)" "devices after a refusal"
 }
 
+# Locks that others could hold; the mount points beside them are for all
+mkdir -p /run/shadowctl/lock
+chmod 777 /run/shadowctl/lock
+refused 2 'not ours alone' "$origin" "$area"
+rm -rf /run/shadowctl
+(umask 077; refused 4 'No such file' /dev/none "$area")
+expect "755 700" "$(stat -c %a /run/shadowctl /run/shadowctl/lock | paste -sd ' ')" "modes"
 refused 4 'No such file' /dev/none "$area"
 refused 4 'no block device' "$PWD" "$area"
 refused 4 'no block device' /dev/null "$area"
