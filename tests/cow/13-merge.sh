@@ -7,8 +7,8 @@
 need_target delay
 disk 16
 fast=$DEV
-# Slow enough that the merge lasts
-dm_create slow "0 $(sectors "$fast") delay $fast 0 0 $fast 0 400"
+n=$(sectors "$fast")
+dm_create slow "0 $n linear $fast 0"
 origin=$DEV
 disk 128
 area=$DEV
@@ -27,6 +27,8 @@ stomp fill /dev/mapper/o --seq 4
 expect - "$(status 24)" "merge before"
 
 bad_message suspend merge "$target"
+# Slow enough that the merge lasts
+dm_reload slow "0 $n delay $fast 0 0 $fast 0 1000"
 merge "$target"
 [[ $(status 24) =~ ^$target:[0-9]+/1024$ ]] || fail "merge: $(status 24)"
 [[ $(listed "$target" 7) == *m* ]] || fail "flags: $(listed "$target" 7)"
@@ -35,14 +37,16 @@ stomp verify /dev/mapper/o --seq 2 --start 30000
 says 'under way' merge "$oldest"
 bad_message 'in use|merg' delete "$target"
 # Whole chunks, parts of chunks
-stomp write /dev/mapper/o 25600 64 --seq 5
+stomp write /dev/mapper/o 25600 64 --seq 5 &
 stomp write /dev/mapper/o 26003 7 --seq 5
+wait $!
 stomp verify /dev/mapper/o --seq 5 --start 25600 --count 64
 stomp verify /dev/mapper/o --seq 5 --start 26003 --count 7
 stomp verify /dev/mapper/o --seq 2 --start 25664 --count 339
 stomp verify /dev/mapper/o --seq 2 --start 26010 --count 500
-[ "$(status 24)" != - ] || echo "note: the merge is over already"
+[ "$(status 24)" != - ] || fail "the merge is over already"
 deactivate
+dm_reload slow "0 $n linear $fast 0"
 activate
 expect clean "$(status 26)" "deactivated in the middle"
 holds "$newest" 3

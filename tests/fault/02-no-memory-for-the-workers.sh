@@ -50,7 +50,8 @@ marker=$!
 for ((i = 0; i < $(count 3 30); i++)); do
 	format_area "$area" "$origin" --chunk-size 4K --journal-size 512K
 	stomp run "$origin" "$area" --seed $((SEED + i)) --ops "$(count 500 3000)" --copies 6 \
-		--pace 8 --max-write 128K --writers 2 --readers 1 --without discard
+		--pace 8 --max-write 128K --writers 2 --readers 1 --without discard \
+		--merges 1
 done
 stop
 kill $marker

@@ -11,6 +11,7 @@
  *	created-ID	the copy must be there from now on
  *	deleting-ID, deleted-ID		it may be gone; it must be
  *	exempting-ID, exempted-ID	its exempt runs may be there; they must
+ *	merging-N, merged-N		a merge is under way
  *	sync-N		operations up to N are on stable media
  *	dropped-ID	(later) the copy went for want of space, some time before
  */
@@ -34,7 +35,7 @@
 
 static const char usage_text[] =
 	"usage: cuts MODE LOG HISTORY ORIGIN AREA [--count N] [--seed N] [--only KIND]\n"
-	"            [--at EVENT] [--go-on PERCENT] [--check PERCENT]\n"
+	"            [--merging] [--at EVENT] [--go-on PERCENT] [--check PERCENT]\n"
 	"ORIGIN and AREA are scratch devices, as large as the slices were.  MODE:\n"
 	"  boundary   at the end of each flush and FUA write, nothing lost\n"
 	"  lose       anywhere, some of what is not flushed lost or torn\n"
@@ -43,6 +44,7 @@ static const char usage_text[] =
 	"  area       anywhere, what went to the origin lost, to the diff area not\n"
 	"  torn       when a write has just begun, that one torn\n"
 	"--only: cut only at writes to origin, super, journal, bitmap or rest (of the area)\n"
+	"--merging: cut only while a merge is under way\n"
 	"--count: so many, spread evenly; --at: this one\n"
 	"--go-on: after so many percent of them write, create, compare again (default 20)\n"
 	"--check: before and after so many percent run shadowctl check (default 20)\n";
@@ -61,6 +63,7 @@ static struct {
 	enum cut_mode mode;
 	enum kind only;
 	u64 count, seed, at;
+	bool merging;
 	u32 go_on, check;
 	const char *origin, *area;
 } opt = { .only = ANY, .seed = 1, .at = -1ull, .go_on = 20, .check = 20 };
@@ -76,6 +79,7 @@ static struct dm_node origin_node, copy_node;
 static int copy_fd = -1;
 static struct rng chance;
 static u64 cut_at;
+static bool merge_runs;
 static u32 made, went_on, copies_checked;
 
 /* --- what must hold now ----------------------------------------------------- */
@@ -459,6 +463,8 @@ static bool is_site(u64 i)
 		return false;
 	if (opt.at != -1ull)
 		return i == opt.at;
+	if (opt.merging && !merge_runs)
+		return false;
 	if (opt.only != ANY && kind_of(recording.entries + recording.events[at].entry) != opt.only)
 		return false;
 	if (opt.mode == CUT_TEAR)
@@ -467,6 +473,16 @@ static bool is_site(u64 i)
 	if (opt.mode == CUT_NOTHING_LOST)
 		return log_is_barrier(&recording, at);
 	return true;
+}
+
+static void follow_merge(u64 i)
+{
+	const char *mark = log_mark(&recording, i);
+
+	if (mark && !strncmp(mark, "merging-", 8))
+		merge_runs = true;
+	else if (mark && !strncmp(mark, "merged-", 7))
+		merge_runs = false;
 }
 
 static bool is_mark(u64 i, const char *what)
@@ -504,14 +520,18 @@ static void cut_all(void)
 	cut.event = first;
 	log_cut(&recording, &cut, image, total);
 	read_geometry(image + origin_sectors * SECTOR);
-	for (i = first; i < recording.nr_events && !is_mark(i, "end-0"); i++)
+	for (i = first; i < recording.nr_events && !is_mark(i, "end-0"); i++) {
+		follow_merge(i);
 		sites += is_site(i);
+	}
+	merge_runs = false;
 	step = opt.count ? max(1ull, (sites + opt.count - 1) / opt.count) : 1;
 	phase = rng_below(&chance, step);
 	cut.mode = opt.mode;
 	for (i = 0; i < recording.nr_events && !is_mark(i, "end-0"); i++) {
 		if (log_mark(&recording, i))
 			heed(log_mark(&recording, i));
+		follow_merge(i);
 		if (i < first || !is_site(i) || site++ % step != phase)
 			continue;
 		cut_at = i;
@@ -521,9 +541,10 @@ static void cut_all(void)
 	}
 	if (!made)
 		die("no place to cut in %llu events", (unsigned long long)recording.nr_events);
-	printf("mode %s, only %s: %u cuts of %llu possible, %u copies compared, "
-	       "%u times life went on\n", mode_names[opt.mode], kind_names[opt.only], made,
-	       (unsigned long long)sites, copies_checked, went_on);
+	printf("mode %s, only %s%s: %u cuts of %llu possible, %u copies compared, "
+	       "%u times life went on\n", mode_names[opt.mode], kind_names[opt.only],
+	       opt.merging ? ", merging" : "", made, (unsigned long long)sites,
+	       copies_checked, went_on);
 	printf("figure: power cuts %u\n", made);
 	printf("figure: copies compared after a power cut %u\n", copies_checked);
 }
@@ -534,6 +555,7 @@ static const struct option long_options[] = {
 	{ "count", 1, NULL, 'n' },
 	{ "seed", 1, NULL, 's' },
 	{ "only", 1, NULL, 'o' },
+	{ "merging", 0, NULL, 'm' },
 	{ "at", 1, NULL, 'a' },
 	{ "go-on", 1, NULL, 'g' },
 	{ "check", 1, NULL, 'c' },
@@ -572,6 +594,9 @@ int main(int argc, char **argv)
 			break;
 		case 'o':
 			opt.only = word_of(optarg, kind_names, ARRAY_SIZE(kind_names));
+			break;
+		case 'm':
+			opt.merging = true;
 			break;
 		case 'a':
 			opt.at = xnumber(optarg);

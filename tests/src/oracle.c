@@ -797,6 +797,28 @@ static void settle_merge(const struct copy *c, u8 *buf)
 	}
 }
 
+static bool merge_runs;				/* as the log has it */
+
+/* Mark the end of a merge, soon after. */
+static void watch_merge(void)
+{
+	if (!merge_runs || merging())
+		return;
+	mark("merged", 0);
+	merge_runs = false;
+}
+
+static void wait_for_merge(void)
+{
+	u64 start = now_ms();
+
+	while (merging()) {
+		if (now_ms() - start > 120000)
+			die("a merge does not end");
+		usleep(50000);
+	}
+}
+
 static void merge(struct rng *r, u8 *buf)
 {
 	struct copy *c;
@@ -818,6 +840,7 @@ static void merge(struct rng *r, u8 *buf)
 		die("suspend: %s", strerror(-rc));
 	seq = ++sequence;
 	mark("merging", seq);
+	merge_runs = spec.log;
 	rc = dm_message(ORIGIN, NULL, "merge %u", c->id);
 	if (dm_resume(ORIGIN))
 		die("resume failed");
@@ -971,13 +994,18 @@ static void *reader(void *arg)
 
 /* --- the run ---------------------------------------------------------------- */
 
-/* One random change of the copies. */
-static void change(struct rng *r, u8 *buf)
+/* One random change of the copies, after so many operations. */
+static void change(struct rng *r, u8 *buf, u32 seen)
 {
 	u32 dice = rng_below(r, 100);
 	int rc;
 
-	if (dice < 35 || nr_copies < 2) {
+	/* Those that must be are spread over the run. */
+	if (counts.merged < (seen * spec.merges + spec.ops / 2) / spec.ops && nr_copies) {
+		wait_for_merge();
+		watch_merge();
+		merge(r, buf);
+	} else if (dice < 35 || nr_copies < 2) {
 		create(r, buf);
 	} else if (dice < 50) {
 		delete(r);
@@ -1038,17 +1066,6 @@ static void verify_all(u8 *buf)
 	for (i = 0; i < nr_copies; i++)
 		verify_copy(copies[i], buf);
 	take_stock();
-}
-
-static void wait_for_merge(void)
-{
-	u64 start = now_ms();
-
-	while (merging()) {
-		if (now_ms() - start > 120000)
-			die("a merge does not end");
-		usleep(50000);
-	}
 }
 
 static void setup(struct rng *r, u8 *buf)
@@ -1114,6 +1131,7 @@ void oracle_run(const struct oracle_spec *s)
 		pthread_mutex_lock(&model_lock);
 		seen = done;
 		pthread_mutex_unlock(&model_lock);
+		watch_merge();
 		if (seen < due) {
 			if (spec.writers)
 				usleep(2000);
@@ -1123,10 +1141,12 @@ void oracle_run(const struct oracle_spec *s)
 		pthread_mutex_lock(&model_lock);
 		allowed = due + 2 * spec.pace;
 		pthread_mutex_unlock(&model_lock);
-		change(&r, buf);
+		change(&r, buf, seen);
 	} while (seen < spec.ops);
 	for (i = 0; i < spec.writers; i++)
 		pthread_join(workers[i].thread, NULL);
+	if (counts.merged < spec.merges)
+		die("%u merges, %u were wanted", counts.merged, spec.merges);
 	verify_all(buf);
 	pthread_mutex_lock(&model_lock);
 	stop = true;

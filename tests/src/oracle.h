@@ -15,6 +15,7 @@ struct oracle_spec {
 	u32 readers;			/* threads */
 	u32 pace;			/* operations between two changes of copies */
 	u32 max_write;			/* sectors */
+	u32 merges;			/* at least */
 	u64 limit;			/* area chunks, to be hit now and then; 0: never */
 	bool merge, reactivate, exempt, discard;
 };

@@ -24,7 +24,7 @@ static const char usage_text[] =
 	"usage: stomp COMMAND [--seed N] ...\n"
 	"  run ORIGIN AREA [--ops N] [--copies N] [--writers N] [--readers N]\n"
 	"      [--pace N] [--max-write BYTES] [--limit AREA-CHUNKS] [--history FILE]\n"
-	"      [--log NODE] [--without merge,reactivate,exempt,discard]\n"
+	"      [--log NODE] [--without merge,reactivate,exempt,discard] [--merges N]\n"
 	"                      random operations against a model; devices are whole\n"
 	"                      and inactive, AREA is formatted\n"
 	"  fill DEV --seq N    every sector gets the stamp of write N; 0: zeros\n"
@@ -274,6 +274,7 @@ static const struct option long_options[] = {
 	{ "history", 1, NULL, 'h' },
 	{ "log", 1, NULL, 'g' },
 	{ "without", 1, NULL, 'x' },
+	{ "merges", 1, NULL, 'i' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -373,6 +374,9 @@ int main(int argc, char **argv)
 			break;
 		case 'x':
 			without(&spec, optarg);
+			break;
+		case 'i':
+			spec.merges = xnumber(optarg);
 			break;
 		default:
 			usage();
