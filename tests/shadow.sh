@@ -39,6 +39,53 @@ devices()
 	format_area "$area" "$origin" "$@"
 }
 
+# wrapped_area MIB: sets area, a node over the disk $real of $n sectors, which is to fail
+wrapped_area()
+{
+	disk "$1"
+	real=$DEV
+	n=$(sectors "$real")
+	dm_create area "0 $n linear $real 0"
+	area=/dev/mapper/area
+}
+
+# area_with FIRST COUNT TARGET: these sectors go to another target
+area_with()
+{
+	local end=$(($1 + $2)) table=
+
+	[ "$1" -eq 0 ] || table+="0 $1 linear $real 0"$'\n'
+	table+="$1 $2 $3"
+	[ "$end" -eq "$n" ] || table+=$'\n'"$end $((n - end)) linear $real $end"
+	dm_reload area "$table"
+}
+
+# area_error FIRST [COUNT]: no I/O there; without a count up to the end
+area_error()
+{
+	area_with "$1" "${2:-$((n - $1))}" error
+}
+
+# area_takes_no_writes FIRST: from there on; needs the target flakey
+area_takes_no_writes()
+{
+	area_with "$1" $((n - $1)) "flakey $real $1 0 1000 1 error_writes"
+}
+
+area_back()
+{
+	dm_reload area "0 $n linear $real 0"
+}
+
+# power_cut: the wrapped area is as it is now, "o" is gone
+power_cut()
+{
+	sync "$real"
+	cp "$real" crashed
+	deactivate
+	dd if=crashed of="$real" bs=1M oflag=direct status=none
+}
+
 # node NAME SECTORS|DEVICE TARGET [PARAMETER...]: make it, and take it away in the
 # end unless the test does by unnode
 declare -A made
@@ -148,6 +195,18 @@ used()
 
 	chunks=$(status 4)
 	echo "${chunks%/*}"
+}
+
+# events: of "o", so far
+events()
+{
+	dmsetup info -c --noheadings -o events o
+}
+
+# event_since COUNT WHAT
+event_since()
+{
+	timeout 20 dmsetup wait o "$1" || fail "no event: $2"
 }
 
 # says PATTERN COMMAND...: the command fails, and the kernel log tells why

@@ -66,9 +66,9 @@ for size in "4K 32" "16K 32" "1M 128"; do
 	damage 1 12296 100		# all
 	activate
 	expect "0 0 0" "$(damaged_chunks "$a" "$b" "$c")" "before, $chunk"
-	event=$(dmsetup info -c --noheadings -o events o)
+	event=$(events)
 	expect "done $chunks/$chunks $saved 4" "$(scrub)" "damaged, $chunk"
-	timeout 20 dmsetup wait o "$event" || fail "no event"
+	event_since "$event" "damage found"
 	expect 4 "$(status 20)" "checksum errors"
 	expect "3 3 2" "$(damaged_chunks "$a" "$b" "$c")" "damaged, $chunk"
 	# Once more, and by a read

@@ -6,11 +6,10 @@
 # slow
 . "$(dirname "$0")/../shadow.sh"
 need_target error
-devices 8 32
-real=$area
-n=$(sectors "$real")
-dm_create area "0 $n linear $real 0"
-area=/dev/mapper/area
+disk 8
+origin=$DEV
+wrapped_area 32
+format_area "$area" "$origin"
 stomp fill "$origin" --seq 1
 activate
 take
@@ -18,10 +17,7 @@ stomp fill /dev/mapper/o --seq 2
 message checkpoint
 deactivate
 block=$(stomp where "$real" 800 --seq 1)
-at=$((block * 8))
-dm_reload area "0 $at linear $real 0
-$at 8 error
-$((at + 8)) $((n - at - 8)) linear $real $((at + 8))"
+area_error $((block * 8)) 8
 activate
 message scrub start
 wait_for scrub_is 'done'
@@ -29,7 +25,7 @@ expect "512/512 8192 1 1" "$(status 28 29 30) $(listed "$ID" 12)" "a bad sector"
 expect 0 "$(status 20)" "checksum errors"
 [ "$(status 21)" -gt 0 ] || fail "no diff area error is counted"
 expect rw "$(status 1)" mode
-dm_reload area "0 $n linear $real 0"
+area_back
 message scrub start
 wait_for scrub_is 'done'
 expect "512/512 8192 0" "$(status 28 29 30)" "no bad sector"

@@ -8,11 +8,7 @@
 need_target error
 disk 8
 origin=$DEV
-disk 32
-real=$DEV
-n=$(sectors "$real")
-dm_create area "0 $n linear $real 0"
-area=/dev/mapper/area
+wrapped_area 32
 
 # honest WHAT: each copy is right, or says that it isn't
 honest()
@@ -35,21 +31,17 @@ for way in deactivation "power cut"; do
 	take
 	stomp fill /dev/mapper/o --seq 2 --count 4096
 	# Nothing but the superblocks takes writes
-	dm_reload area "0 128 linear $real 0
-128 $((n - 128)) error"
+	area_error 128
 	stomp fill /dev/mapper/o --seq 2
 	stomp verify /dev/mapper/o --seq 2
 	[ "$(status 1)" != rw ] || [ "$(status 19)" -gt 0 ] || fail "$way: no copy was lost"
 	honest "$way: at once"
-	dm_reload area "0 $n linear $real 0"
+	area_back
 	honest "$way: mended"
 	if [ "$way" = deactivation ]; then
 		deactivate
 	else
-		sync "$real"
-		cp "$real" crashed
-		deactivate
-		dd if=crashed of="$real" bs=1M oflag=direct status=none
+		power_cut
 	fi
 	activate
 	honest "$way: activated again"

@@ -8,7 +8,7 @@ devices 8 32
 stomp fill "$origin" --seq 1
 activate
 copies=()
-event=$(dmsetup info -c --noheadings -o events o)
+event=$(events)
 for ((i = 1; i <= 12; i++)); do
 	take
 	copies[i]=$ID
@@ -23,7 +23,7 @@ dropped=$(status 19)
 [ "$dropped" -gt 0 ] || fail "nothing was dropped"
 expect $((12 - dropped)) "$(status 6)" "copies left"
 [ "$dropped" -lt 11 ] || fail "all older copies were dropped, where two fit"
-dmsetup wait o "$event"
+event_since "$event" "dropped copies"
 gap=
 for ((i = 12; i >= 1; i--)); do
 	[ $i -ne 2 ] || { holds "${copies[2]}" 2; continue; }
