@@ -5,12 +5,12 @@
 # refused while it goes on.
 . "$(dirname "$0")/../shadow.sh"
 need_target delay
-disk 16
+disk 8
 fast=$DEV
 n=$(sectors "$fast")
 dm_create slow "0 $n linear $fast 0"
 origin=$DEV
-disk 128
+disk 64
 area=$DEV
 format_area "$area" "$origin" --chunk-size 16K
 stomp fill "$fast" --seq 1
@@ -20,7 +20,8 @@ oldest=$ID
 stomp fill /dev/mapper/o --seq 2
 take
 target=$ID
-stomp fill /dev/mapper/o --seq 3
+# Saved here and there: many pieces to bring home
+stomp scatter /dev/mapper/o --seq 3 --stride 16K --size 16K --shuffle
 take
 newest=$ID
 stomp fill /dev/mapper/o --seq 4
@@ -28,22 +29,22 @@ expect - "$(status 24)" "merge before"
 
 bad_message suspend merge "$target"
 # Slow enough that the merge lasts
-dm_reload slow "0 $n delay $fast 0 0 $fast 0 1000"
+dm_reload slow "0 $n delay $fast 0 0 $fast 0 500"
 merge "$target"
-[[ $(status 24) =~ ^$target:[0-9]+/1024$ ]] || fail "merge: $(status 24)"
+[[ $(status 24) =~ ^$target:[0-9]+/512$ ]] || fail "merge: $(status 24)"
 [[ $(listed "$target" 7) == *m* ]] || fail "flags: $(listed "$target" 7)"
 stomp verify /dev/mapper/o --seq 2 --count 2048
-stomp verify /dev/mapper/o --seq 2 --start 30000
+stomp verify /dev/mapper/o --seq 2 --start 15000
 says 'under way' merge "$oldest"
 bad_message 'in use|merg' delete "$target"
-# Whole chunks, parts of chunks
-stomp write /dev/mapper/o 25600 64 --seq 5 &
-stomp write /dev/mapper/o 26003 7 --seq 5
+# Whole chunks, parts of chunks, at once
+stomp write /dev/mapper/o 12800 64 --seq 5 &
+stomp write /dev/mapper/o 13003 7 --seq 5
 wait $!
-stomp verify /dev/mapper/o --seq 5 --start 25600 --count 64
-stomp verify /dev/mapper/o --seq 5 --start 26003 --count 7
-stomp verify /dev/mapper/o --seq 2 --start 25664 --count 339
-stomp verify /dev/mapper/o --seq 2 --start 26010 --count 500
+stomp verify /dev/mapper/o --seq 5 --start 12800 --count 64
+stomp verify /dev/mapper/o --seq 5 --start 13003 --count 7
+stomp verify /dev/mapper/o --seq 2 --start 12864 --count 139
+stomp verify /dev/mapper/o --seq 2 --start 13010 --count 500
 [ "$(status 24)" != - ] || fail "the merge is over already"
 deactivate
 dm_reload slow "0 $n linear $fast 0"
@@ -51,14 +52,14 @@ activate
 expect clean "$(status 26)" "deactivated in the middle"
 holds "$newest" 3
 wait_for merge_done
-stomp verify /dev/mapper/o --seq 2 --count 25600
-stomp verify /dev/mapper/o --seq 5 --start 25600 --count 64
-stomp verify /dev/mapper/o --seq 2 --start 25664 --count 339
-stomp verify /dev/mapper/o --seq 5 --start 26003 --count 7
-stomp verify /dev/mapper/o --seq 2 --start 26010
+stomp verify /dev/mapper/o --seq 2 --count 12800
+stomp verify /dev/mapper/o --seq 5 --start 12800 --count 64
+stomp verify /dev/mapper/o --seq 2 --start 12864 --count 139
+stomp verify /dev/mapper/o --seq 5 --start 13003 --count 7
+stomp verify /dev/mapper/o --seq 2 --start 13010
 holds "$oldest" 1
 holds "$target" 2
 holds "$newest" 3
 expect "$oldest $target $newest" "$(ids)" copies
 deactivate
-stomp verify "$fast" --seq 2 --count 25600
+stomp verify "$fast" --seq 2 --count 12800

@@ -6,21 +6,29 @@
 # repair know of it what the kernel does.
 # dmesg: I/O error|Buffer I/O|lost
 # slow
+# timeout: 400
 . "$(dirname "$0")/../shadow.sh"
 need_target delay
 need_target flakey
-disk 16
+disk 8
 fast=$DEV
-dm_create slow "0 $(sectors "$fast") delay $fast 0 0 $fast 0 300"
+size=$(sectors "$fast")
+dm_create slow "0 $size linear $fast 0"
 origin=$DEV
-disk 64
-real=$DEV
-n=$(sectors "$real")
-dm_create area "0 $n linear $real 0"
-area=/dev/mapper/area
+wrapped_area 64
 area_failed()
 {
 	[ "$(status 1)" != rw ]
+}
+# on_its_way: some of it is home, and that is recorded
+on_its_way()
+{
+	[ "$(status 24)" != "$begun" ]
+}
+# told_merged: a superblock says that the merge is over
+told_merged()
+{
+	[ $((($(blocks get "$real" 0 92 4) | $(blocks get "$real" 8 92 4)) & 8)) -ne 0 ]
 }
 
 for when in start later back; do
@@ -29,50 +37,54 @@ for when in start later back; do
 	activate
 	take
 	target=$ID
-	stomp fill /dev/mapper/o --seq 2
+	# Saved here and there: many pieces to bring home
+	stomp scatter /dev/mapper/o --seq 2 --stride 16K --size 16K --shuffle
 	take
-	stomp fill /dev/mapper/o --seq 3 --count 16384
+	stomp fill /dev/mapper/o --seq 3 --count 8192
+	# Slow enough that the merge lasts
+	dm_reload slow "0 $size delay $fast 0 0 $fast 0 500"
 	merge "$target"
-	[ $when = start ] || sleep 1
+	begun=$(status 24)
+	[ $when = start ] || wait_for on_its_way
 	if [ $when = back ]; then
 		# Superblocks can be written at first: the mark that copies are lost.
-		dm_reload area "0 128 linear $real 0
-128 $((n - 128)) flakey $real 128 0 1000 1 error_writes"
-		stomp write /dev/mapper/o 30013 7 --seq 1 &
+		area_takes_no_writes 128
+		stomp write /dev/mapper/o 15013 7 --seq 1 &
 		wait_for area_failed
 		sleep 0.5
 	fi
-	dm_reload area "0 $n flakey $real 0 0 1000 1 error_writes"
+	area_takes_no_writes 0
+	[ "$(status 24)" != - ] || fail "over before the area failed"
 	stomp verify /dev/mapper/o --seq 1
-	stomp write /dev/mapper/o 30003 7 --seq 5
-	stomp verify /dev/mapper/o --seq 5 --start 30003 --count 7
+	stomp write /dev/mapper/o 15003 7 --seq 5
+	stomp verify /dev/mapper/o --seq 5 --start 15003 --count 7
+	dm_reload slow "0 $size linear $fast 0"
 	wait_for merge_done
-	[ "$(status 1)" = rw ] && echo "note: over before it failed"
-	stomp verify /dev/mapper/o --seq 1 --count 30000
-	stomp verify /dev/mapper/o --seq 5 --start 30003 --count 7
+	wait
+	area_failed || fail "the area never failed"
+	stomp verify /dev/mapper/o --seq 1 --count 15000
+	stomp verify /dev/mapper/o --seq 5 --start 15003 --count 7
 	if [ $when = back ]; then
-		dm_reload area "0 $n linear $real 0"
-		sleep 6			# tried again every 5 s
-		cp "$real" crashed
-		deactivate
-		cp crashed checked
+		refuses told_merged
+		area_back
+		wait_for told_merged	# tried again every 5 s
+		power_cut
 		rc=0
-		shadowctl check checked >out 2>/dev/null || rc=$?
+		shadowctl check crashed >out 2>/dev/null || rc=$?
 		expect 6 $rc "status of check"
 		grep -q '^damage: superblock: .* failed in use.*: cop' out ||
 			{ cat out; fail "check does not tell"; }
-		shadowctl dump checked >out
+		shadowctl dump crashed >out
 		grep -q 'lost: yes' out || fail "dump does not tell of the loss"
 		grep -q 'merged: yes' out || fail "dump does not tell of the merge"
-		shadowctl check --repair --force checked >out || { cat out; fail "no repair"; }
-		dd if=crashed of="$real" bs=1M oflag=direct status=none
+		shadowctl check --repair --force crashed >out || { cat out; fail "no repair"; }
 		activate
 		expect - "$(status 24)" "merge under way after the power cut"
-		stomp verify /dev/mapper/o --seq 1 --count 30000
+		stomp verify /dev/mapper/o --seq 1 --count 15000
 	fi
 	deactivate
-	dm_reload area "0 $n linear $real 0"
-	stomp verify "$fast" --seq 1 --count 30000
-	stomp verify "$fast" --seq 5 --start 30003 --count 7
-	stomp verify "$fast" --seq 1 --start 30010
+	area_back
+	stomp verify "$fast" --seq 1 --count 15000
+	stomp verify "$fast" --seq 5 --start 15003 --count 7
+	stomp verify "$fast" --seq 1 --start 15010
 done
