@@ -4,27 +4,36 @@
 # slow
 . "$(dirname "$0")/../shadow.sh"
 need_target delay
-disk 8
+disk 2
 fast=$DEV
 n=$(sectors "$fast")
 disk 16
 area=$DEV
 format_area "$area" "$fast"
-dm_create slow "0 $n delay $fast 0 400 $fast 0 0"
+dm_create slow "0 $n linear $fast 0"
 origin=/dev/mapper/slow
+# read_begun: the slow device holds a read
+read_begun()
+{
+	[ "$(nodes status slow 1)" -gt 0 ]
+}
 stomp fill "$fast" --seq 1
 activate
 take
 show "$ID"
-for ((i = 0; i < 8; i++)); do
+dm_reload slow "0 $n delay $fast 0 500 $fast 0 0"
+for ((i = 0; i < 3; i++)); do
 	at=$((i * 1024))
 	stomp read "/dev/mapper/c$ID" $at 512 --seq 1 &
 	reader=$!
-	sleep 0.15
+	until read_begun; do
+		kill -0 $reader 2>/dev/null || fail "read $i never reached the origin"
+	done
+	kill -0 $reader 2>/dev/null || fail "read $i was over too early"
 	stomp write /dev/mapper/o $((at + 100)) 8 --seq 2
 	stomp write /dev/mapper/o $((at + 256)) 128 --seq 2
 	wait $reader || fail "read $i shows what was written after it began"
 	stomp read "/dev/mapper/c$ID" $at 512 --seq 1
 done
-# The same with the chunk saved already for another write of the same bio
-stomp verify "/dev/mapper/c$ID" --seq 1 --count 2048
+dm_reload slow "0 $n linear $fast 0"
+holds "$ID" 1
