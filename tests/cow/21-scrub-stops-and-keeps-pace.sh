@@ -7,11 +7,7 @@
 need_target flakey
 disk 16
 origin=$DEV
-disk 64
-real=$DEV
-n=$(sectors "$real")
-dm_create area "0 $n linear $real 0"
-area=/dev/mapper/area
+wrapped_area 64
 format_area "$area" "$origin" --chunk-size 16K
 stomp fill "$origin" --seq 1
 activate
@@ -72,8 +68,11 @@ expect stopped "$(status 27)" "stopped twice"
 
 # At this rate a chunk takes 16 s: neither waits for that
 message scrub start 1
-sleep 0.5
-expect "running 16" "$(status 27 29)" "slow scrub"
+first_read()
+{
+	[ "$(status 27 29)" = "running 16" ]
+}
+wait_for first_read
 began=$(now_ms)
 deactivate
 ms=$(($(now_ms) - began))
@@ -86,15 +85,15 @@ expect "16384 0" "$(status 29 30)" "all of it"
 
 # Started while suspended, it waits
 dmsetup suspend o
-message scrub start 1024
+message scrub start 256
 before=$(devstat "$real" read_sectors)
 sleep 1
 expect 0 "$(data_read)" "KiB read while suspended"
 dmsetup resume o
 wait_for at_least 16
-dm_reload area "0 $n flakey $real 0 0 1000 1 error_writes"
+area_takes_no_writes 0
 stomp write /dev/mapper/o 0 8 --seq 3
 wait_for scrub_is failed
 says 'any more' message scrub start
 deactivate
-dm_reload area "0 $n linear $real 0"
+area_back
