@@ -1,28 +1,43 @@
 #!/bin/bash
 # Proves that a diff area grows online by what its device has grown, also past
-# what its bitmap had room for, and keeps everything; and that without room to
-# grow the message says so.
+# what its bitmap has room for, and keeps everything; that it is refused if what is
+# new has no room for a larger bitmap, and no error if there is nothing new.
 # slow
 . "$(dirname "$0")/../shadow.sh"
-disk 8
+disk 4
 origin=$DEV
 disk 512
 whole=$DEV
 dm_create area "0 32768 linear $whole 0"
 area=/dev/mapper/area
+# grow CHUNKS: the device
+grow()
+{
+	dm_reload area "0 $(($1 * 8)) linear $whole 0"
+}
+total()
+{
+	status 4 | cut -d / -f 2
+}
 format_area $area "$origin" --chunk-size 4K
 stomp fill "$origin" --seq 1
 activate
 take
 first=$ID
 stomp fill /dev/mapper/o --seq 2
-total=$(status 4 | cut -d / -f 2)
-expect 4096 "$total" "area chunks"
-message resize || true
-expect 4096 "$(status 4 | cut -d / -f 2)" "area chunks, nothing to grow by"
-dm_reload area "0 1048576 linear $whole 0"
+expect 4096 "$(total)" "area chunks"
 message resize
-expect 131072 "$(status 4 | cut -d / -f 2)" "area chunks"
+expect 4096 "$(total)" "area chunks, nothing to grow by"
+pair=32256				# chunks that a pair of bitmap blocks tells of
+grow $pair
+message resize
+expect $pair "$(total)" "area chunks, as many as the bitmap has room for"
+grow $((pair + 1))
+bad_message 'full' resize
+expect $pair "$(total)" "area chunks, no room for a larger bitmap"
+grow 131072
+message resize
+expect 131072 "$(total)" "area chunks"
 for ((i = 3; i <= 6; i++)); do
 	take
 	stomp fill /dev/mapper/o --seq $i
@@ -33,7 +48,7 @@ holds "$ID" 5
 deactivate
 sound "grown" $area
 activate
-expect 131072 "$(status 4 | cut -d / -f 2)" "area chunks after reactivation"
+expect 131072 "$(total)" "area chunks after reactivation"
 holds "$first" 1
 holds "$ID" 5
 stomp fill /dev/mapper/o --seq 7
