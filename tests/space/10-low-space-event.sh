@@ -8,21 +8,20 @@ stomp fill "$origin" --seq 1
 activate
 take
 message low_space 20
-events()
-{
-	dmsetup info -c --noheadings -o events o
-}
 event=$(events)
 stomp fill /dev/mapper/o --seq 2 --count 32
 expect "$event" "$(events)" "events before"
 stomp fill /dev/mapper/o --seq 2
-timeout 20 dmsetup wait o "$event" || fail "no event"
+event_since "$event" "low space"
+message low_space 0
 event=$(events)
 merge "$ID"
 wait_for merge_done
-timeout 20 dmsetup wait o "$event" || fail "no event for the merge"
+event_since "$event" merge
+event=$(events)
 for ((i = 3; i < 9; i++)); do
 	take
 	stomp fill /dev/mapper/o --seq $i
 done
 [ "$(status 19)" -gt 0 ] || fail "nothing was dropped"
+event_since "$event" "a dropped copy"
