@@ -32,6 +32,7 @@ cleanup eval "! mountpoint -q mnt || umount mnt"
 for i in 1 2 3; do
 	echo "$i" >mnt/file$i
 	sync mnt/file$i
+	[ $i -ne 3 ] || dmsetup message logged 0 mark four
 	take
 done
 umount mnt
@@ -50,6 +51,12 @@ holds_here 0 3 two
 logreplay replay "$log" "$replayed" --to three --lose all
 holds_here 64 4 three
 holds_here 128 4 three
-logreplay list "$log" >events
-grep -q ' fua-write' events || fail "no FUA write got down"
-grep -q 'end flush' events || fail "no flush got down"
+logreplay replay "$log" "$replayed" --to four --lose all
+mount "$replayed" mnt
+for i in 1 2 3; do
+	expect "$i" "$(cat mnt/file$i)" "file$i, synced before mark four"
+done
+umount mnt
+logreplay list "$log" | sed '1,/mark three/d; /mark four/,$d' >events
+grep -q ' fua-write' events || fail "no FUA write of the journal got down"
+grep -q 'end flush' events || fail "no flush of the journal got down"
