@@ -28,7 +28,7 @@ measure()
 }
 
 for cache in 0 16; do
-	null_disk 16 cache_size=$cache
+	null_disk 4 cache_size=$cache
 	origin=$DEV
 	null_disk 64 cache_size=$cache
 	area=$DEV

@@ -4,7 +4,7 @@
 # at chunk borders.
 # slow
 . "$(dirname "$0")/../shadow.sh"
-null_disk 16 max_sectors=2048
+null_disk 4 max_sectors=2048
 origin=$DEV
 null_disk 64
 area=$DEV
@@ -30,7 +30,7 @@ measure()
 measure "no copy" 50 stomp scatter /dev/mapper/o --seq 2 --stride 64K --count 50
 measure "no copy, 256 KiB" 1 stomp write /dev/mapper/o 24 512 --seq 2
 take
-stomp fill /dev/mapper/o --seq 3 --count 16384
+stomp fill /dev/mapper/o --seq 3
 message checkpoint
 measure "saved" 50 stomp scatter /dev/mapper/o --seq 4 --stride 64K --count 50
 measure "saved, 256 KiB" 1 stomp write /dev/mapper/o 24 512 --seq 4

@@ -3,9 +3,9 @@
 # suspended, are marked so until committed, also over a deactivation, and show
 # their instant from the beginning.
 . "$(dirname "$0")/../shadow.sh"
-devices 8 16
+devices 2 16
 origin1=$origin area1=$area
-devices 8 16
+devices 2 16
 origin2=$origin area2=$area
 stomp fill "$origin1" --seq 1
 stomp fill "$origin2" --seq 1

@@ -5,33 +5,33 @@
 # slow
 . "$(dirname "$0")/../shadow.sh"
 need_target error
-disk 8
+disk 2
 origin=$DEV
-disk 32
-real=$DEV
-n=$(sectors "$real")
-dm_create area "0 $n linear $real 0"
-area=/dev/mapper/area
-for ((round = 0; round < 6; round++)); do
+wrapped_area 32
+for where in data journal anywhere; do
 	format_area $area "$origin"
 	stomp fill "$origin" --seq 1
 	activate
 	take
 	id=$ID
-	stomp fill /dev/mapper/o --seq 2 --count 4096
-	# One 64 KiB hole somewhere behind the superblocks takes no I/O
-	hole=$((256 + (RANDOM * 32768 + RANDOM) % (n - 512)))
-	[ $round -ne 0 ] || hole=512
-	dm_reload area "0 $hole linear $real 0
-$hole 128 error
-$((hole + 128)) $((n - hole - 128)) linear $real $((hole + 128))"
-	stomp scatter /dev/mapper/o --seq 3 --stride 16K --shuffle --seed $((SEED + round)) --writers 4
-	stomp check /dev/mapper/o --seq 3 --stride 16K --else 1 --count 1024 >/dev/null 2>&1 || true
+	stomp fill /dev/mapper/o --seq 2 --count 2048
+	# 64 KiB take no I/O, where the next writes go: of what is saved, of the journal, or
+	# of either and the index within the MiB behind what was saved last.
+	last=$(stomp where "$real" 2040 --seq 1)
+	case $where in
+	data) hole=$((last * 8 + 8)) ;;
+	journal) hole=$((($(blocks list "$real" | awk '$1 == "journal" { print $2 }' |
+		sort -n | tail -n 1) + 1) * 8)) ;;
+	anywhere) hole=$((last * 8 + 8 + RANDOM % 1920)) ;;
+	esac
+	area_error "$hole" 128
+	stomp scatter /dev/mapper/o --seq 3 --stride 16K --shuffle --seed "$SEED" --writers 4
 	message checkpoint 2>/dev/null || true
 	stomp fill /dev/mapper/o --seq 4
 	stomp verify /dev/mapper/o --seq 4
-	echo "round $round, hole at $hole: mode $(status 1), errors $(status 21)"
-	dm_reload area "0 $n linear $real 0"
+	echo "$where, hole at $hole: mode $(status 1), errors $(status 21)"
+	[ "$(status 21)" -gt 0 ] || fail "$where: nothing met the hole at $hole"
+	area_back
 	if [[ " $(ids) " == *" $id "* ]] && [[ $(listed "$id" 7) == - ]]; then
 		show "$id"
 		said=$(stomp verify "/dev/mapper/c$id" --seq 1 2>&1) ||
