@@ -1,9 +1,14 @@
 #!/bin/bash
 # Proves that the JSON output of every command is valid, has its version, plain
-# numbers and the same values as the text, for hostile labels, names and times too.
+# numbers and the same values as the text, for hostile labels, names and times too,
+# and for nothing at all.
 # slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
+exits 0 shadowctl list
+exits 0 shadowctl -o json status
+expect '{"version":1,"copies":[]}' "$(shadowctl -o json list | tr -d ' \n')" "JSON of nothing"
+expect "" "$(shadowctl list)" "table of nothing"
 cli_devices 32 16
 make_ntfs "$origin" $'a"b\\c\'d'
 expect 1 "$(json 'j["version"]' attach "$origin" "$area")" "version"
