@@ -9,7 +9,7 @@
 # slow
 . "$(dirname "$0")/../shadow.sh"
 requires shadowctl cmp jq
-devices 8 32 --chunk-size 4K
+devices 4 16 --chunk-size 4K
 stomp fill "$origin" --seq 1
 activate
 
@@ -31,7 +31,7 @@ cut "empty, active"
 take
 first=$ID
 message exempt "$first" begin
-message exempt "$first" run 1000 8 1500 100
+message exempt "$first" run 500 8 700 100
 message exempt "$first" end
 cut "a copy with exempt runs"
 stomp scatter /dev/mapper/o --seq 2 --stride 8K --shuffle
@@ -76,7 +76,7 @@ deactivate
 blocks list image >found
 for kind in super root shadow bitmap node leaf exempt-leaf; do
 	mapfile -t at < <(awk -v t=$kind '$1 == t { print $2 }' found)
-	[ ${#at[@]} -gt 0 ] || { echo "no $kind"; continue; }
+	[ ${#at[@]} -gt 0 ] || fail "no $kind in the area"
 	cp image bad
 	blocks damage bad "${at[0]}"
 	rc=0
@@ -88,7 +88,7 @@ done
 # --- damaged data --------------------------------------------------------------
 
 where=$(shadowctl -o json dump image |
-	jq '[.index[].entries[] | select(.kind == "data" and .chunk < 900)][5].where')
+	jq '[.index[].entries[] | select(.kind == "data" and .chunk < 450)][5].where')
 dd if=/dev/urandom of=image bs=4096 seek="$where" count=1 conv=notrunc status=none
 rc=0
 shadowctl -o json check --data image >out 2>/dev/null || rc=$?

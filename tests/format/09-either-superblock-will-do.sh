@@ -4,12 +4,13 @@
 # may be refused.
 # dmesg: damaged|checksum
 . "$(dirname "$0")/../shadow.sh"
-devices 4 16 --chunk-size 4K
+. "$(dirname "$0")/layers.sh"
+devices 1 4 --chunk-size 4K
 stomp fill "$origin" --seq 1
 activate
 take
 first=$ID
-stomp fill /dev/mapper/o --seq 2 --count 2048
+stomp fill /dev/mapper/o --seq 2 --count 1024
 deactivate
 for checkpoint in '' y; do
 	activate
@@ -17,15 +18,12 @@ for checkpoint in '' y; do
 	second=$ID
 	stomp fill /dev/mapper/o --seq 3
 	[ -z "$checkpoint" ] || message checkpoint
-	stomp fill /dev/mapper/o --seq 4 --count 512
-	sync /dev/mapper/o
-	cp "$area" area.image
-	cp "$origin" origin.image
+	stomp fill /dev/mapper/o --seq 4 --count 256
+	keep
 	deactivate
 	taken=0
 	for block in 0 8; do
-		dd if=area.image of="$area" bs=1M oflag=direct status=none
-		dd if=origin.image of="$origin" bs=1M oflag=direct status=none
+		back
 		blocks damage "$area" "$block"
 		nodes make o "$origin" shadow-origin "$origin" "$area" 2>err || {
 			echo "superblock in $block damaged: refused"
@@ -39,8 +37,8 @@ for checkpoint in '' y; do
 			if [ "$id" = "$first" ]; then
 				stomp verify "/dev/mapper/c$id" --seq 1
 			elif [ "$id" = "$second" ] && [ -z "$checkpoint" ]; then
-				stomp verify "/dev/mapper/c$id" --seq 2 --count 2048
-				stomp verify "/dev/mapper/c$id" --seq 1 --start 2048
+				stomp verify "/dev/mapper/c$id" --seq 2 --count 1024
+				stomp verify "/dev/mapper/c$id" --seq 1 --start 1024
 			fi
 			hide "$id"
 		done
@@ -49,6 +47,5 @@ for checkpoint in '' y; do
 	done
 	[ $taken -eq 2 ] || [ -n "$checkpoint" ] || fail "one superblock will not do"
 	[ $taken -gt 0 ] || fail "neither superblock will do"
-	dd if=area.image of="$area" bs=1M oflag=direct status=none
-	dd if=origin.image of="$origin" bs=1M oflag=direct status=none
+	back
 done

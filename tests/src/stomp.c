@@ -30,6 +30,8 @@ static const char usage_text[] =
 	"  fill DEV --seq N    every sector gets the stamp of write N; 0: zeros\n"
 	"  verify DEV --seq N  every sector has it\n"
 	"      both: [--start SECTOR] [--count SECTORS]\n"
+	"      verify and check --tolerant: blocks of 4 KiB that can't be read are printed and\n"
+	"      are no failure\n"
 	"  scatter DEV --seq N --stride BYTES [--size BYTES] [--count N] [--writers N]\n"
 	"      [--shuffle]     one write of SIZE at the head of each STRIDE, COUNT times\n"
 	"  check DEV --seq N --stride BYTES [--size BYTES] [--count N] --else M\n"
@@ -46,10 +48,12 @@ static const char usage_text[] =
 static struct {
 	u64 seed, seq, other, start, count, stride, size;
 	u32 writers;
-	bool dsync, nowait, shuffle;
+	bool dsync, nowait, shuffle, tolerant;
 } opt = {
 	.seed = 1, .other = STAMP_NONE, .size = 4096, .writers = 1,
 };
+
+static u64 piece = PIECE;		/* to read at once */
 
 static void mismatch(const char *device, u64 sector, u32 expected, const void *found)
 {
@@ -76,6 +80,27 @@ static void io_failed(const char *what, const char *device, u64 sector, int rc)
 	die("%s: %s at sector %llu: %s", device, what, (unsigned long long)sector, strerror(-rc));
 }
 
+/*
+ * Read @n sectors or, with --tolerant after an error, none and then a block at a time,
+ * telling which can't be read.
+ */
+static bool read_piece(const char *device, int fd, u8 *buf, u64 at, u64 *n)
+{
+	int rc = read_sectors(fd, buf, at, *n);
+
+	if (!rc)
+		return true;
+	if (!opt.tolerant)
+		io_failed("read", device, at, rc);
+	if (*n > 8) {
+		piece = 8;
+		*n = 0;
+	} else {
+		printf("unreadable %llu\n", (unsigned long long)at / 8);
+	}
+	return false;
+}
+
 static void fill(const char *device, bool verify)
 {
 	int fd = open_device(device, verify ? O_RDONLY : O_RDWR), rc;
@@ -83,12 +108,10 @@ static void fill(const char *device, bool verify)
 	u8 *buf = xbuffer(MIB);
 
 	for (at = opt.start; at < end; at += n) {
-		n = min(end - at, (u64)PIECE);
+		n = min(end - at, piece);
 		if (verify) {
-			rc = read_sectors(fd, buf, at, n);
-			if (rc)
-				io_failed("read", device, at, rc);
-			check(device, buf, at, n, opt.seq);
+			if (read_piece(device, fd, buf, at, &n))
+				check(device, buf, at, n, opt.seq);
 		} else {
 			stamp(buf, opt.seed, at, n, opt.seq);
 			rc = write_sectors(fd, buf, at, n);
@@ -169,7 +192,7 @@ static void scatter(const char *device)
 
 static void scatter_check(const char *device)
 {
-	int fd = open_device(device, O_RDONLY), rc;
+	int fd = open_device(device, O_RDONLY);
 	u64 total = device_sectors(fd), stride = opt.stride / SECTOR, at, n, i;
 	u64 end = opt.count ? min(total, opt.count * stride) : total;
 	u8 *buf = xbuffer(MIB);
@@ -177,10 +200,9 @@ static void scatter_check(const char *device)
 	if (!stride)
 		die("check: strange options");
 	for (at = 0; at < total; at += n) {
-		n = min(total - at, (u64)PIECE);
-		rc = read_sectors(fd, buf, at, n);
-		if (rc)
-			io_failed("read", device, at, rc);
+		n = min(total - at, piece);
+		if (!read_piece(device, fd, buf, at, &n))
+			continue;
 		for (i = 0; i < n; i++) {
 			bool hit = at + i < end && (at + i) % stride < opt.size / SECTOR;
 
@@ -264,6 +286,7 @@ static const struct option long_options[] = {
 	{ "shuffle", 0, NULL, 'u' },
 	{ "dsync", 0, NULL, 'y' },
 	{ "nowait", 0, NULL, 'w' },
+	{ "tolerant", 0, NULL, 'i' },
 	{ "ops", 1, NULL, 'o' },
 	{ "copies", 1, NULL, 'c' },
 	{ "writers", 1, NULL, 't' },
@@ -343,6 +366,9 @@ int main(int argc, char **argv)
 			break;
 		case 'w':
 			opt.nowait = true;
+			break;
+		case 'i':
+			opt.tolerant = true;
 			break;
 		case 'o':
 			spec.ops = xnumber(optarg);
