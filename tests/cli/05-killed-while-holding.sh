@@ -14,9 +14,10 @@ shadowctl attach "$o1" "$a1" >/dev/null
 shadowctl attach "$origin" "$PWD/area" --size 16M >/dev/null
 v2=$vol
 
+hold=		# seconds until the guard acts, if fewer than usual
 stop_at()
 {
-	SHADOWCTL_TEST_STOP=$1 shadowctl create "${@:2}" >/dev/null 2>err &
+	SHADOWCTL_TEST_HOLD=$hold SHADOWCTL_TEST_STOP=$1 shadowctl create "${@:2}" >/dev/null 2>err &
 	pid=$!
 	wait_for stopped $pid
 }
@@ -34,7 +35,7 @@ writes_go_on()
 
 copies()
 {
-	json 'len([c for c in j["copies"] if c["volume"] == "'"$1"'"])' list
+	shadowctl list | grep -c "^$1@" || true
 }
 
 n=0
@@ -69,7 +70,7 @@ for step in suspended-1 suspended-2 created-1 created-2 resumed-2 resumed commit
 	*) n=1 ;;
 	esac
 	expect "$n $n" "$(copies "$v1") $(copies "$v2")" "copies after $step"
-	expect 0 "$(json 'len([c for c in j["copies"] if c["state"] != "valid"])' list)" \
+	expect 0 "$(shadowctl -o json list | jq '[.copies[] | select(.state != "valid")] | length')" \
 		"copies that are not valid after $step"
 	exits 0 shadowctl delete --all --force "$v1" "$v2"
 done
@@ -96,7 +97,7 @@ done
 # Too long: it stands still, and goes on after the guard has acted
 for step in suspended-1 suspended created-1 created; do
 	stop_at $step "$v1" "$v2"
-	sleep 10
+	sleep $((${hold:-9} + 1))
 	writes_go_on
 	kill -CONT $pid
 	rc=0
@@ -104,5 +105,6 @@ for step in suspended-1 suspended created-1 created; do
 	expect 5 $rc "exit status after a hold that was too long at $step: $(cat err)"
 	writes_go_on
 	expect "0 0" "$(copies "$v1") $(copies "$v2")" "copies after a hold that was too long at $step"
+	hold=2
 done
 exits 0 shadowctl create "$v1" "$v2"

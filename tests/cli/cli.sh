@@ -2,7 +2,7 @@
 # What the tests of shadowctl share; sourced behind lib.sh.
 
 export SHADOWCTL_STATE_DIR=$PWD/state
-requires shadowctl python3
+requires shadowctl python3 jq
 
 # Whatever a test leaves active goes at its end.
 cli_cleanup()
@@ -73,9 +73,17 @@ says()
 # json EXPRESSION ARGUMENT...: of shadowctl's JSON output, in Python the variable j
 json()
 {
-	local expr=$1
+	local expr=$1 plain='^j((\[[^][]+\])+)$' length='^len\(j((\[[^][]+\])+)\)$'
 
 	shift
+	# jq starts ten times as fast, and knows these, too.
+	if [[ $expr =~ $plain ]]; then
+		shadowctl -o json "$@" | jq -r ".${BASH_REMATCH[1]}"
+		return
+	elif [[ $expr =~ $length ]]; then
+		shadowctl -o json "$@" | jq ".${BASH_REMATCH[1]} | length"
+		return
+	fi
 	shadowctl -o json "$@" | python3 -c "
 import json, sys
 j = json.load(sys.stdin)

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../shadow.sh"
 disk 8
 origin=$DEV
-disk 16
+disk 4
 real=$DEV
 n=$(sectors "$origin")
 n_area=$(sectors "$real")
@@ -17,13 +17,11 @@ table="0 $n shadow-origin $origin $area"
 # refuse WHAT PATTERN
 refuse()
 {
-	local before writes
+	local writes
 
-	before=$(sum "$real")
 	writes=$(devstat "$real" writes)
 	bad_table "$2" "$table"
 	expect "$writes" "$(devstat "$real" writes)" "$1: writes"
-	expect "$before" "$(sum "$real")" "$1: content"
 	echo "$1: refused"
 }
 # super_set OFFSET BYTES VALUE: in both superblocks
@@ -38,7 +36,7 @@ fresh()
 }
 
 refuse blank 'no diff area|not a diff area|blank|format'
-truncate -s 16M ext4
+truncate -s 4M ext4
 mkfs.ext4 -q -F ext4
 dd if=ext4 of="$real" bs=1M status=none conv=fsync
 refuse ext4 'no diff area|not a diff area|format'
