@@ -624,6 +624,7 @@ static int show_progress(void *context, const struct complete_progress *p)
 		}
 		return 0;
 	}
+	test_stop("copying");
 	if (verbosity < 0 || (now - s->shown_us < 500000 && p->done_bytes < p->total_bytes))
 		return 0;
 	s->shown_us = now;
