@@ -11,9 +11,9 @@ stomp fill "$origin" --seq 1
 activate
 take
 n=$(sectors "$origin")
-bad_table 'use|active|busy|already|twice|another' "0 $n shadow-origin $origin $area"
-bad_table 'use|active|busy|origin|another' "0 $n shadow-origin $other $area"
-bad_table 'use|active|busy|origin|another|no diff' "0 $n shadow-origin $origin $blank"
-bad_table 'origin|another|active' "0 $n shadow $other $area $ID"
+bad_table "Diff area is in use by another device" "0 $n shadow-origin $origin $area"
+bad_table "Diff area is in use for another origin" "0 $n shadow-origin $other $area"
+bad_table "Origin has another diff area active" "0 $n shadow-origin $origin $blank"
+bad_table "Diff area is in use for another origin" "0 $n shadow $other $area $ID"
 stomp fill /dev/mapper/o --seq 2
 holds "$ID" 1
