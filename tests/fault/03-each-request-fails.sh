@@ -1,16 +1,17 @@
 #!/bin/bash
-# Proves that an I/O error at any step of what is asked of the module, on the diff area
-# or the origin, reading or writing, for one request or some in a row, leaves the origin
-# right and usable, and copies right, lost or unreadable, but never wrong, at once and
-# after the next activation.
-# timeout: 900
+# Proves that an I/O error while anything is asked of the module, on the diff area or the
+# origin, reading or writing, for one request or some in a row, leaves the origin right
+# and usable, and copies right, lost or unreadable, but never wrong, at once and after the
+# next activation.  Each time it is another request that fails: the first, the second, then
+# about one in ten; with LONG each.
+# timeout: 600
 # dmesg: I/O error
 # slowest
 . "$(dirname "$0")/../shadow.sh"
 need_target failnth
-disk 4
+disk 2
 dm_create nth-origin "0 $(sectors "$DEV") failnth $DEV"
-disk 8
+disk 4
 dm_create nth-area "0 $(sectors "$DEV") failnth $DEV"
 origin=/dev/mapper/nth-origin area=/dev/mapper/nth-area
 format_area $area $origin --chunk-size 4K --journal-size 512K

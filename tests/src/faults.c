@@ -6,9 +6,10 @@
  * fail with ENOMEM and change nothing, or succeed; the diff area must stay writable
  * and the copies right.
  *
- * io: each request to a device fails in turn, dm-failnth's.  The origin must stay right
- * and, unless its own device failed, readable and writable; a copy is right, or gives
- * errors, or is gone or invalid, now and after the next activation.
+ * io: requests to a device fail in turn, dm-failnth's: the first, the second, then about
+ * one in ten, or all.  The origin must stay right and, unless its own device failed,
+ * readable and writable; a copy is right, or gives errors, or is gone or invalid, now and
+ * after the next activation.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -313,26 +314,27 @@ static const struct step {
 	void (*prepare)(void);
 	int (*run)(void);
 	void (*undo)(void);
+	bool small;			/* a request or two: not each kind of I/O error */
 } steps[] = {
-	{ "list", NULL, do_list, NULL },
-	{ "open a copy", NULL, do_show, undo_show },
-	{ "lock", NULL, do_lock, undo_lock },
-	{ "attr", NULL, do_attr, NULL },
-	{ "limit", NULL, do_limit, undo_limit },
-	{ "low_space", NULL, do_low_space, NULL },
-	{ "when_full", NULL, do_when_full, undo_when_full },
-	{ "fingerprint", NULL, do_fingerprint, NULL },
-	{ "suspend", NULL, do_suspend, resume },
-	{ "resume", prepare_suspended, do_resume, resume },
-	{ "create", prepare_suspended, do_create, undo_create },
-	{ "checkpoint", prepare_work, do_checkpoint, drop_third },
-	{ "delete", prepare_third, do_delete, drop_third },
-	{ "exempt begin", prepare_third, do_exempt_begin, drop_third },
-	{ "exempt run", prepare_exempt_run, do_exempt_run, drop_third },
-	{ "exempt end", prepare_exempt_end, do_exempt_end, drop_third },
-	{ "load another table", NULL, do_reload, NULL },
-	{ "merge", prepare_suspended, do_merge, undo_merge },
-	{ "deactivate", prepare_work, do_remove, undo_remove },
+	{ "list", NULL, do_list, NULL, true },
+	{ "open a copy", NULL, do_show, undo_show, false },
+	{ "lock", NULL, do_lock, undo_lock, true },
+	{ "attr", NULL, do_attr, NULL, true },
+	{ "limit", NULL, do_limit, undo_limit, true },
+	{ "low_space", NULL, do_low_space, NULL, true },
+	{ "when_full", NULL, do_when_full, undo_when_full, true },
+	{ "fingerprint", NULL, do_fingerprint, NULL, true },
+	{ "suspend", NULL, do_suspend, resume, false },
+	{ "resume", prepare_suspended, do_resume, resume, false },
+	{ "create", prepare_suspended, do_create, undo_create, false },
+	{ "checkpoint", prepare_work, do_checkpoint, drop_third, false },
+	{ "delete", prepare_third, do_delete, drop_third, false },
+	{ "exempt begin", prepare_third, do_exempt_begin, drop_third, true },
+	{ "exempt run", prepare_exempt_run, do_exempt_run, drop_third, true },
+	{ "exempt end", prepare_exempt_end, do_exempt_end, drop_third, false },
+	{ "load another table", NULL, do_reload, NULL, true },
+	{ "merge", prepare_suspended, do_merge, undo_merge, false },
+	{ "deactivate", prepare_work, do_remove, undo_remove, false },
 };
 
 /* The next allocation to fail: all at first, then, unless it shall be long, some. */
@@ -452,6 +454,7 @@ static void try_activation(const char *what, const struct state *s)
 
 /* --- I/O ---------------------------------------------------------------------- */
 
+/* The first SMALL_FAULTS do for what has little I/O of its own. */
 static const struct io_fault {
 	const char *name;
 	const char **path;
@@ -465,6 +468,8 @@ static const struct io_fault {
 	{ "writes of the origin", &origin_path, "writes", 1 },
 	{ "reads of the origin", &origin_path, "reads", 1 },
 };
+
+#define SMALL_FAULTS 2
 
 /* The @n'th request fails, and what follows; 0: none. */
 static void arm(const struct io_fault *f, u32 n)
@@ -638,14 +643,16 @@ static void memory_faults(void)
 static void device_faults(void)
 {
 	struct state crashed;
-	u32 i, j;
+	u32 i, j, count;
 
 	keep(&crashed);
 	if (dm_drop(&origin))
 		die("deactivation failed");
-	for (i = 0; i < ARRAY_SIZE(steps); i++)
-		for (j = 0; j < ARRAY_SIZE(io_faults); j++)
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		count = steps[i].small && !thorough ? SMALL_FAULTS : ARRAY_SIZE(io_faults);
+		for (j = 0; j < count; j++)
 			try_io(&steps[i], &io_faults[j], &crashed);
+	}
 	printf("figure: requests made to fail %u\n", sites);
 }
 
