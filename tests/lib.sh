@@ -12,10 +12,6 @@
 #	# slow				(6.1 and the debug kernel only)
 #	# slowest			(the debug kernel only)
 #	# dmesg: device is full|EILSEQ	(lines that are no failure; a regex)
-#	# host				(run on the build machine instead: boots
-#	#				guests by $BOOT [-d disk]... COMMAND;
-#	#				6.1 and the debug kernel only.  A power cut is
-#	#				"busybox poweroff -nf" there, status 125)
 #	. "$(dirname "$0")/../lib.sh"
 #	requires fio cmp
 #	disk 64; origin=$DEV
@@ -95,13 +91,6 @@ need_target()
 	[ -n "$have" ] || skip "no target $1 in $(uname -r)"
 	[ -z "${2:-}" ] || [ "$(printf '%s\n' "$2" "$have" | sort -V | head -n 1)" = "$2" ] ||
 		skip "target $1 is $have, older than $2"
-}
-
-# need_kernel MAJOR.MINOR: at least so new
-need_kernel()
-{
-	[ "$(printf '%s\n' "$1" "$(uname -r)" | sort -V | head -n 1)" = "$1" ] ||
-		skip "$(uname -r) is older than $1"
 }
 
 # need_udev: run udevd for this test, for links by uuid and the like
