@@ -3,7 +3,7 @@
 # more writes, says so meanwhile and at the end, and that the volume is what the copy
 # showed.
 # dmesg: I/O error|Buffer I/O|lost|merge
-# slow
+# slowest
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
 need_target delay

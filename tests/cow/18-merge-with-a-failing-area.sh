@@ -5,7 +5,7 @@
 # the power fails, the merge is not done again over later writes, and check and
 # repair know of it what the kernel does.
 # dmesg: I/O error|Buffer I/O|lost
-# slow
+# slowest
 # timeout: 400
 . "$(dirname "$0")/../shadow.sh"
 need_target delay

@@ -4,7 +4,7 @@
 # at once, and only what needs the damaged chunk is an error; that it is so after a
 # restart, too; and that the damaged chunk can be given up.
 # dmesg: I/O error|Buffer I/O|checksum|merging|error -84|stays as it is|left out
-# slow
+# slowest
 . "$(dirname "$0")/../shadow.sh"
 devices 8 32
 stomp fill "$origin" --seq 1
