@@ -297,7 +297,7 @@ static const struct option long_options[] = {
 	{ "history", 1, NULL, 'h' },
 	{ "log", 1, NULL, 'g' },
 	{ "without", 1, NULL, 'x' },
-	{ "merges", 1, NULL, 'i' },
+	{ "merges", 1, NULL, 'M' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -401,7 +401,7 @@ int main(int argc, char **argv)
 		case 'x':
 			without(&spec, optarg);
 			break;
-		case 'i':
+		case 'M':
 			spec.merges = xnumber(optarg);
 			break;
 		default:
