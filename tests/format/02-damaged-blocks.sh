@@ -4,7 +4,7 @@
 # with what can be read, and a copy is right or gives an error.  A single
 # superblock may be damaged without loss.  (That the journal's last block is
 # damaged can't be told from its never having been written.)
-# timeout: 300
+# timeout: 600
 # dmesg: EILSEQ|checksum
 # slow
 . "$(dirname "$0")/../shadow.sh"
