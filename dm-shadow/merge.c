@@ -56,6 +56,7 @@
 #define BATCHES		4
 #define BATCH_BLOCKS	DMS_MAX_CHUNK_BLOCKS	/* and a bio's worth */
 #define BATCH_RUNS	32
+#define LOOK_RUNS	32		/* perhaps none to be brought home */
 #define WANTED_MAX	4096		/* chunks */
 #define HOME_RUN	32		/* chunks of one HOME record */
 
@@ -81,6 +82,7 @@ struct dms_merge {
 	struct dms_volume *v;
 	u32 nr;				/* batches */
 	u32 open;			/* the one being filled, IDLE */
+	u32 sent;			/* batches */
 	struct batch *batch[BATCHES];
 	struct dms_op save;
 	struct dms_bio request[BATCH_RUNS];
@@ -501,6 +503,7 @@ static int next_batch(struct dms_merge *m)
 	int r;
 
 	submit_batch(m->v, m->batch[m->open], REQ_OP_READ);
+	m->sent++;
 	r = write_batch(m, m->batch[(m->open + m->nr / 2) % m->nr]);
 	if (r)
 		return r;
@@ -711,12 +714,13 @@ static int bring_window(struct dms_merge *m, u64 *cursor)
 	unsigned long end = jiffies + WINDOW_TIME;
 	struct dms_volume *v = m->v;
 	u64 last = v->origin_chunks - 1;
-	u32 i;
+	u32 sent = m->sent - 1, i;
 	int r = 0;
 
 	for (i = 0; !r && *cursor <= last; i++) {
 		/* Writes that wait are served now and then, not to stop all else. */
-		if (i % BATCH_RUNS == 0) {
+		if (m->sent != sent || i % LOOK_RUNS == 0) {
+			sent = m->sent;
 			if (READ_ONCE(v->merge_stop) || time_after(jiffies, end))
 				break;
 			r = serve_wanted(m, *cursor);
