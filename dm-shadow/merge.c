@@ -939,7 +939,7 @@ static void apply_start(struct dms_volume *v, struct dms_op *op)
 	v->epoch = op->epoch;
 	v->merge_epoch = op->epoch;
 	v->merge_errors = 0;
-	v->merge_skip = false;
+	WRITE_ONCE(v->merge_skip, false);
 	WRITE_ONCE(v->merge_skipped, 0);
 	v->nr_wanted = 0;
 	v->nr_failed = 0;
