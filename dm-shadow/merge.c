@@ -89,6 +89,7 @@ struct dms_merge {
 	u32 nr_requests;
 	bool careful;			/* runs of a chunk */
 	bool unreadable;		/* the error was one of the diff area */
+	u32 skipped;			/* chunks, not yet counted */
 };
 
 bool dms_merge_busy(const struct dms_volume *v)
@@ -96,20 +97,12 @@ bool dms_merge_busy(const struct dms_volume *v)
 	return READ_ONCE(v->merge_shadow);
 }
 
-/* Stuck, and not yet time for another try? */
-static bool pausing(const struct dms_volume *v)
-{
-	return READ_ONCE(v->merge_stuck) && time_before(jiffies, READ_ONCE(v->merge_retry));
-}
-
 const char *dms_merge_state(const struct dms_volume *v)
 {
 	if (!dms_merge_busy(v))
 		return READ_ONCE(v->merged) ? "done" : "-";
-	/* Told to skip what it is stuck at, it will go on. */
-	if (READ_ONCE(v->merge_skip) ? pausing(v) : READ_ONCE(v->merge_stuck))
-		return "stopped";
-	return "running";
+	/* Told to skip what it is stuck at, it goes on. */
+	return READ_ONCE(v->merge_stuck) && !READ_ONCE(v->merge_skip) ? "stopped" : "running";
 }
 
 bool dms_merge_home(struct dms_volume *v, u64 first, u64 last)
@@ -176,7 +169,9 @@ void dms_merge_want(struct dms_volume *v, struct dms_bio *b)
 		v->nr_wanted++;
 	}
 	spin_unlock_irqrestore(&v->home_lock, flags);
-	dms_merge_wake(v);
+	/* If not, it asks again when the merge has made room. */
+	if (b->wanted)
+		dms_merge_wake(v);
 }
 
 bool dms_merge_failed(struct dms_volume *v, const struct dms_bio *b)
@@ -472,7 +467,7 @@ static int write_batch(struct dms_merge *m, struct batch *b)
 	if (!r)
 		r = verify_batch(m->v, b);
 	if (r) {
-		m->unreadable = true;
+		m->unreadable = r != -ENOMEM;
 		return r;
 	}
 	submit_batch(m->v, b, REQ_OP_WRITE);
@@ -644,7 +639,55 @@ static void put_served(struct dms_volume *v, struct dms_range *list, u32 *nr)
 	spin_unlock_irq(&v->home_lock);
 }
 
-/* @nr ranges with one flush, as HOME exceptions.  Below @cursor all has been collected. */
+/*
+ * May what can't be read at @chunk be left as it is, if so told?  Some errors pass:
+ * those must have had their tries.
+ */
+static bool may_skip(const struct dms_merge *m, u64 chunk, int error)
+{
+	const struct dms_volume *v = m->v;
+
+	if (!m->unreadable || !READ_ONCE(v->merge_skip))
+		return false;
+	if (error == -EILSEQ || error == -EUCLEAN || error == -ENODATA)
+		return true;
+	return v->merge_stuck && v->merge_stuck_at == chunk && READ_ONCE(v->mode) == DMS_MODE_RW;
+}
+
+/* The careful bring_run(): a chunk is on the origin on return, or given up. */
+static int bring_chunk(struct dms_merge *m, u64 *chunk, u64 last)
+{
+	struct dms_volume *v = m->v;
+	u64 at = *chunk;
+	int r;
+
+	m->unreadable = false;
+	r = bring_run(m, &at, last);
+	if (!r)
+		r = settle(m);
+	if (r && may_skip(m, *chunk, r)) {
+		abandon(m);
+		DMERR_LIMIT("%s: chunk %llu stays as it is, it can't be read of the copy",
+			    v->name, (unsigned long long)*chunk);
+		m->skipped++;
+		at = *chunk + 1;
+		r = 0;
+	}
+	if (!r)
+		*chunk = at;
+	return r;
+}
+
+static void count_skipped(struct dms_merge *m)
+{
+	WRITE_ONCE(m->v->merge_skipped, m->v->merge_skipped + m->skipped);
+	m->skipped = 0;
+}
+
+/*
+ * @nr ranges with one flush, as HOME exceptions.  Below @cursor all has been collected.
+ * What is home already may have been written to: it must not be brought once more.
+ */
 static int serve(struct dms_merge *m, u64 cursor, const struct dms_range *range, u32 nr)
 {
 	struct dms_volume *v = m->v;
@@ -652,11 +695,13 @@ static int serve(struct dms_merge *m, u64 cursor, const struct dms_range *range,
 	int r = 0;
 	u32 i;
 
+	cursor = max(cursor, v->merge_cursor);
+	m->skipped = 0;
 	for (i = 0; !r && i < nr; i++) {
 		chunk = max(range[i].first, cursor);
 		last = min(range[i].last, v->origin_chunks - 1);
 		while (!r && chunk <= last)
-			r = bring_run(m, &chunk, last);
+			r = m->careful ? bring_chunk(m, &chunk, last) : bring_run(m, &chunk, last);
 	}
 	if (!r)
 		r = settle(m);
@@ -665,6 +710,8 @@ static int serve(struct dms_merge *m, u64 cursor, const struct dms_range *range,
 	for (i = 0; !r && i < nr; i++)
 		r = record_home(v, max(range[i].first, v->merge_cursor),
 				min(range[i].last, v->origin_chunks - 1));
+	if (!r)
+		count_skipped(m);
 	return r;
 }
 
@@ -683,25 +730,37 @@ static int serve_wanted(struct dms_merge *m, u64 cursor)
 	return r;
 }
 
-/* One by one.  Errors may pass; when the merge is stuck they count. */
+/* Not yet time for another try? */
+static bool pausing(const struct dms_volume *v)
+{
+	return v->merge_errors && time_before(jiffies, READ_ONCE(v->merge_retry));
+}
+
+/* One by one.  An error may pass: it counts at the last try, or when the merge is stuck. */
 static int serve_each(struct dms_merge *m)
 {
 	struct dms_volume *v = m->v;
+	bool last = v->merge_stuck || (v->merge_errors + 1 >= MERGE_TRIES && !pausing(v));
 	int r, error = 0;
 
 	take_wanted(v);
 	for (; v->nr_serving; cond_resched()) {
-		r = serve(m, 0, &v->serving[v->nr_serving - 1], 1);
-		if (r) {
+		const struct dms_range *range = &v->serving[v->nr_serving - 1];
+
+		/* It may have come home since. */
+		r = 0;
+		if (!dms_merge_home(v, range->first, min(range->last, v->origin_chunks - 1)))
+			r = serve(m, 0, range, 1);
+		if (r)
 			abandon(m);
+		if (!r) {
+			put_served(v, NULL, NULL);
+		} else if (last && r != -ENOMEM && r != -EROFS) {
+			put_served(v, v->failed, &v->nr_failed);
+		} else {
+			put_served(v, v->wanted, &v->nr_wanted);
 			error = r;
 		}
-		if (!r)
-			put_served(v, NULL, NULL);
-		else if (v->merge_stuck && r != -ENOMEM && r != -EROFS)
-			put_served(v, v->failed, &v->nr_failed);
-		else
-			put_served(v, v->wanted, &v->nr_wanted);
 	}
 	return error;
 }
@@ -720,10 +779,10 @@ static int bring_window(struct dms_merge *m, u64 *cursor)
 	for (i = 0; !r && *cursor <= last; i++) {
 		/* Writes that wait are served now and then, not to stop all else. */
 		if (m->sent != sent || i % LOOK_RUNS == 0) {
-			sent = m->sent;
 			if (READ_ONCE(v->merge_stop) || time_after(jiffies, end))
 				break;
 			r = serve_wanted(m, *cursor);
+			sent = m->sent;
 			cond_resched();
 		}
 		if (!r)
@@ -744,30 +803,21 @@ static int creep(struct dms_merge *m, u64 *cursor)
 {
 	unsigned long end = jiffies + WINDOW_TIME;
 	struct dms_volume *v = m->v;
-	u64 last = v->origin_chunks - 1, begin = *cursor, at = begin;
+	u64 last = v->origin_chunks - 1, begin = *cursor;
 	int r = 0, flushed;
 
-	while (!r && at <= last && !READ_ONCE(v->merge_stop) && time_before_eq(jiffies, end)) {
-		m->unreadable = false;
-		r = bring_run(m, &at, last);
-		if (!r)
-			r = settle(m);
-		if (r && m->unreadable && READ_ONCE(v->merge_skip)) {
-			abandon(m);
-			DMERR_LIMIT("%s: chunk %llu stays as it is, it can't be read of the copy",
-				    v->name, (unsigned long long)*cursor);
-			WRITE_ONCE(v->merge_skipped, v->merge_skipped + 1);
-			at = *cursor + 1;
-			r = 0;
-		}
-		if (!r)
-			*cursor = at;
+	m->skipped = 0;
+	while (!r && *cursor <= last && !READ_ONCE(v->merge_stop) &&
+	       time_before_eq(jiffies, end)) {
+		r = bring_chunk(m, cursor, last);
 		cond_resched();
 	}
 	abandon(m);
 	flushed = dms_io_flush(v->origin);
 	if (flushed)
 		*cursor = begin;
+	else
+		count_skipped(m);
 	return r ? r : flushed ? flushed : *cursor > last;
 }
 
@@ -809,12 +859,13 @@ static int step(struct dms_merge *m)
 	int r, served = 0, recorded;
 
 	m->careful = v->merge_errors;
+	m->unreadable = false;
 	if (READ_ONCE(v->mode) != DMS_MODE_RW)
 		return pausing(v) ? -EAGAIN : finish_unrecorded(m);
 	if (m->careful) {
 		served = serve_each(m);
 		if (pausing(v))
-			return -EAGAIN;
+			return served == -ENOMEM ? served : -EAGAIN;
 		r = creep(m, &cursor);
 	} else {
 		r = bring_window(m, &cursor);
@@ -843,11 +894,16 @@ void dms_merge_wake(struct dms_volume *v)
 /* An error: not to try again for so many jiffies. */
 static unsigned long after_error(struct dms_volume *v, u32 id, int error)
 {
-	if (++v->merge_errors < MERGE_TRIES)
-		return HZ;
-	WRITE_ONCE(v->merge_retry, jiffies + STUCK_TIME);
-	if (v->merge_stuck && v->merge_stuck_at == v->merge_cursor)
-		return STUCK_TIME;
+	bool skip = v->merge->unreadable && READ_ONCE(v->merge_skip);
+	bool stuck = ++v->merge_errors >= MERGE_TRIES;
+	unsigned long pause = stuck && !skip ? STUCK_TIME : HZ;
+
+	WRITE_ONCE(v->merge_retry, jiffies + pause);
+	if (!stuck || (v->merge_stuck && v->merge_stuck_at == v->merge_cursor))
+		return pause;
+	/* Not what was to be skipped: that must be said again. */
+	if (!skip)
+		WRITE_ONCE(v->merge_skip, false);
 	WRITE_ONCE(v->merge_stuck, true);
 	v->merge_stuck_at = v->merge_cursor;
 	DMERR("%s: merging shadow copy %u stopped at chunk %llu: error %d; it will be tried again",

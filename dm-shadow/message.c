@@ -258,15 +258,14 @@ static int do_exempt(struct request *q)
 
 static int do_merge(struct request *q)
 {
-	u32 id;
+	bool skip = !strcasecmp(q->argv[0], "skip");
+	u32 id = 0;
 	int r;
 
-	if (!strcasecmp(q->argv[0], "skip"))
-		return dms_merge_skip(q->v);
-	if (parse_id(q->argv[0], &id))
+	if (!skip && parse_id(q->argv[0], &id))
 		return -EINVAL;
 	mutex_lock(&q->v->meta);
-	r = dms_merge_start(q->v, id);
+	r = skip ? dms_merge_skip(q->v) : dms_merge_start(q->v, id);
 	mutex_unlock(&q->v->meta);
 	return r;
 }

@@ -69,14 +69,18 @@ blocks damage "$area" "$first" 3	# and back
 wait_for stopped_at 250
 all "${written[@]}"
 expect 0 "$(status 32)" "left out"
+# What came home by the cursor and was written since is not brought once more
+stomp write "$o" 6720 31 --seq 5
+stomp write "$o" 6751 1259 --seq 6 2>/dev/null && fail "written over what can't be read"
+all "832 1 3" "864 1 3" "6720 31 5" "8008 8 -" "8032 1 3" "12003 2 3"
 message merge skip
 wait_for merge_is 'done'
 expect 1 "$(status 32)" "left out"
 # All of that chunk is what was written since
-all "832 1 3" "864 1 3" "8000 32 2" "8032 1 3" "12003 2 3"
+all "832 1 3" "864 1 3" "6720 31 5" "8000 32 2" "8032 1 3" "12003 2 3"
 stomp write "$o" 8000 32 --seq 1
 blocks damage "$area" "$second" 3
 holds "$ID" 1
 deactivate
 o=$origin
-all "832 1 3" "864 1 3" "8032 1 3" "12003 2 3"
+all "832 1 3" "864 1 3" "6720 31 5" "8032 1 3" "12003 2 3"
