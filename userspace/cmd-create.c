@@ -592,6 +592,7 @@ static int print_members(const struct creation *c)
 struct progress {
 	struct member *m;
 	bool marked;			/* the copy, as unused */
+	bool begun;
 	uint64_t shown_us;
 };
 
@@ -601,6 +602,7 @@ static int target_begun(struct progress *s)
 	struct volume *v = s->m->volume;
 	int rc = s->marked ? copy_set_attr(s->m->copy) : 0;
 
+	s->begun = true;
 	/* What follows takes long.  The kernel keeps a copy that is open. */
 	close(v->lock);
 	v->lock = -1;
@@ -663,9 +665,9 @@ static int find_unfinished(struct creation *c, const char *target, struct member
 	int rc;
 
 	rc = complete_unfinished(target, uuid);
-	if (rc < 0)
+	if (rc < 0 && rc != -ENOENT)
 		return refuse(-rc, "%s", complete_why());
-	if (!rc)
+	if (rc <= 0)
 		return 0;
 	for (i = 0; i < c->all.count; i++) {
 		for (k = 0; k < c->all.list[i].nr_copies; k++) {
@@ -680,10 +682,8 @@ static int find_unfinished(struct creation *c, const char *target, struct member
 		inform("%s: going on with %s@%u", target, m->volume->node.name, m->id);
 		return 1;
 	}
-	if (given(c->r, "force")) {
-		rc = complete_abandon(target);
-		return rc ? refuse(-rc, "%s", complete_why()) : 0;
-	}
+	if (given(c->r, "force"))
+		return 0;		/* stays until ours begins */
 	if (other)
 		return refuse(EEXIST, "%s: holds an unfinished copy of %s@%u, --force overwrites it",
 			      target, other->volume->node.name, other->id);
@@ -703,11 +703,32 @@ static int delete_copy(struct volume *v, uint32_t id)
 	copy = rc ? NULL : volume_copy(v, id);
 	if (!copy)
 		return rc;
-	rc = copy_hide(copy);
+	if (copy->merging)
+		return refuse(EBUSY, "%s@%u: is being merged", v->node.name, id);
+	rc = copy_check_lock(copy);
+	if (!rc)
+		rc = copy_hide(copy);
 	if (rc)
 		return rc;
 	rc = node_message(v->node.name, NULL, "delete %u", id);
-	return rc ? refuse(-rc, "%s@%u: cannot be deleted: %s", v->node.name, id, node_why()) : 0;
+	if (!rc)
+		return 0;
+	refuse(-rc, "%s@%u: cannot be deleted: %s", v->node.name, id, node_why());
+	if (!copy->invalid)
+		copy_show(copy, NULL);
+	return rc;
+}
+
+/* Left by a call that was killed, rather than in the hands of one that runs? */
+static bool is_leftover(const struct copy *copy)
+{
+	char name[NODE_NAME_SIZE];
+	struct node node;
+
+	copy_node_name(copy, name);
+	return attr_bool(&copy->attr, ATTR_UNUSED) > 0 && !copy->merging &&
+	       copy->locked_until <= (uint64_t)time(NULL) &&
+	       (node_info(name, &node) || !node.opens);
 }
 
 /* By calls that were killed.  That one can't be deleted is no failure. */
@@ -721,8 +742,7 @@ static void delete_leftovers(struct volume *v)
 		id = next;
 		next = 0;
 		for (k = v->nr_copies; k; k--)
-			if (v->copies[k - 1].id > id &&
-			    attr_bool(&v->copies[k - 1].attr, ATTR_UNUSED) > 0)
+			if (v->copies[k - 1].id > id && is_leftover(&v->copies[k - 1]))
 				next = v->copies[k - 1].id;
 		if (next && !delete_copy(v, next))
 			inform("%s@%u: left by a create --complete that was killed, deleted",
@@ -762,13 +782,16 @@ static int begin_complete(struct creation *c, const char *target, struct member 
 	return rc ? rc : take(c);
 }
 
-/* Does @target say that it is an unfinished copy of @m's?  Also if it can't be read. */
-static bool target_needs(const char *target, const struct member *m)
+/*
+ * Does @target say that it is an unfinished copy of @m's?  If it has @begun also when
+ * that can't be read, or is away for now.
+ */
+static bool target_needs(const char *target, const struct member *m, bool begun)
 {
 	u8 uuid[16];
 	int rc = complete_unfinished(target, uuid);
 
-	return rc < 0 || (rc && same_uuid(m->copy, uuid));
+	return rc < 0 ? begun || rc != -ENOENT : rc && same_uuid(m->copy, uuid);
 }
 
 /* The copy's data to TARGET.  *@keep: the copy is needed to go on. */
@@ -799,7 +822,7 @@ static int copy_to_target(struct creation *c, const char *target, struct member 
 	if (!rc)
 		return 0;
 	snprintf(why, sizeof(why), "%s", *complete_why() ? complete_why() : strerror(-rc));
-	if (!target_needs(target, m))
+	if (!target_needs(target, m, progress.begun))
 		return refuse(-rc, "%s: not complete: %s", target, why);
 	*keep = true;
 	if (attr_bool(a, ATTR_UNUSED) > 0) {

@@ -501,11 +501,10 @@ static int finish(struct copy *c)
 {
 	struct piece boot = { .offset = 0, .length = SECTOR };
 	u8 sector[SECTOR];
+	char why[sizeof(why_text)];
 	int r;
 
-	r = report(c, COMPLETE_FINISHING);
-	if (!r)
-		r = wipe_tail(c);
+	r = wipe_tail(c);
 	if (!r && c->p->meta && !c->is_device)
 		r = write_meta(c);
 	if (r)
@@ -515,16 +514,26 @@ static int finish(struct copy *c)
 		return because(r, "%s: %s", c->p->source, strerror(-r));
 	if (fdatasync(c->target))
 		return because(-errno, "%s: %s", c->p->target, strerror(errno));
+	r = report(c, COMPLETE_FINISHING);
+	if (r)
+		return r;
+	boot.crc = dms_crc(sector, SECTOR);
 	r = area_pwrite(c->target, sector, SECTOR, 0);
 	if (!r && fsync(c->target))
 		r = -errno;
 	if (r)
-		return because(r, "%s: %s", c->p->target, strerror(-r));
-	boot.crc = dms_crc(sector, SECTOR);
-	r = verify_piece(c, &boot);
-	if (!r && !c->is_device)
+		because(r, "%s: %s", c->p->target, strerror(-r));
+	else
+		r = verify_piece(c, &boot);
+	if (r) {
+		/* Nobody knows what is there now: unfinished, if that can be written. */
+		memcpy(why, why_text, sizeof(why));
+		write_state(c, c->position);
+		return because(r, "%s", why);
+	}
+	if (!c->is_device)
 		sync_folder(c->p->target);
-	return r;
+	return 0;
 }
 
 /* --- the beginning -------------------------------------------------------- */
@@ -763,61 +772,25 @@ int complete_copy(const struct complete_params *p, struct complete_result *ret)
 
 /* --- unfinished ones ------------------------------------------------------ */
 
-static int read_state(const char *target, int flags, struct state *s, int *ret_fd)
-{
-	struct stat st;
-	int fd, r;
-
-	if (flags & O_RDWR && !stat(target, &st) && S_ISBLK(st.st_mode))
-		flags |= O_EXCL;
-	fd = open(target, flags | O_CLOEXEC);
-	if (fd < 0)
-		return because(-errno, "%s: %s", target,
-			       errno == EBUSY ? "is in use" : strerror(errno));
-	r = area_pread(fd, s, sizeof(*s), 0);
-	if (r == -EIO || (!r && !state_valid(s)))
-		r = because(-ENOENT, "%s: is not an unfinished copy", target);
-	else if (r)
-		because(r, "%s: %s", target, strerror(-r));
-	if (r)
-		close(fd);
-	else
-		*ret_fd = fd;
-	return r;
-}
-
 int complete_unfinished(const char *target, u8 uuid[16])
 {
-	struct state s;
-	int fd, r;
-
-	r = read_state(target, O_RDONLY, &s, &fd);
-	if (r)
-		return r == -ENOENT ? 0 : r;
-	close(fd);
-	memcpy(uuid, s.uuid, sizeof(s.uuid));
-	return 1;
-}
-
-int complete_abandon(const char *target)
-{
+	int fd = open(target, O_RDONLY | O_CLOEXEC), r;
+	bool is_short = false;
 	struct state s;
 	struct stat st;
-	int fd, r;
 
-	r = read_state(target, O_RDWR, &s, &fd);
-	if (r)
-		return r;
-	if (fstat(fd, &st)) {
-		r = -errno;
-	} else if (S_ISREG(st.st_mode)) {
-		r = flock(fd, LOCK_EX | LOCK_NB) ? -EBUSY : unlink(target) ? -errno : 0;
-	} else {
-		memset(&s, 0, sizeof(s));
-		r = area_pwrite(fd, &s, sizeof(s), 0);
-		if (!r && fdatasync(fd))
-			r = -errno;
-	}
+	if (fd < 0)
+		return because(-errno, "%s: %s", target, strerror(errno));
+	r = fstat(fd, &st) ? -errno : 0;
+	if (!r)
+		is_short = S_ISREG(st.st_mode) && st.st_size < (off_t)sizeof(s);
+	if (!r && !is_short)
+		r = area_pread(fd, &s, sizeof(s), 0);
 	close(fd);
-	return r ? because(r, "%s: %s", target, strerror(-r)) : 0;
+	if (r)
+		return because(r, "%s: %s", target, strerror(-r));
+	if (is_short || !state_valid(&s))
+		return 0;
+	memcpy(uuid, s.uuid, sizeof(s.uuid));
+	return 1;
 }

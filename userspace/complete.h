@@ -11,7 +11,7 @@
 enum complete_phase {
 	COMPLETE_COPYING,
 	COMPLETE_VERIFYING,
-	COMPLETE_FINISHING,		/* once: all is there, the state goes next */
+	COMPLETE_FINISHING,		/* once: all is there, the state goes now */
 };
 
 struct complete_progress {
@@ -59,12 +59,10 @@ int complete_copy(const struct complete_params *p, struct complete_result *ret);
 /* Object and fact of the last error of complete_copy(), for a message. */
 const char *complete_why(void);
 
-/* Is @target a complete copy that was not finished?  1 and its uuid, 0, -errno. */
-int complete_unfinished(const char *target, u8 uuid[16]);
 /*
- * Forget an unfinished copy: an image file is removed, a device is left without
- * a sign of it.  -ENOENT if it is none.
+ * Is @target a complete copy that was not finished?  1 and its uuid, 0; -ENOENT if it
+ * is not there, another -errno if it can't be read.
  */
-int complete_abandon(const char *target);
+int complete_unfinished(const char *target, u8 uuid[16]);
 
 #endif

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Proves that create --complete makes an image that equals the shadow copy of the
 # same instant, while the volume is written to, and that the shadow copy is gone
-# afterwards; that a target which is of no use costs nothing, and that a copy which
-# no target needs does not stay.  (Killed and resumed: 12, tests/unit/complete.)
+# afterwards; that a target which is of no use costs nothing, nor what it holds, even
+# the volume itself; and that a copy which no target needs does not stay, unless it is
+# locked.  (Killed and resumed: 12, tests/unit/complete.)
 # timeout: 300
 # slow
 . "$(dirname "$0")/../lib.sh"
@@ -44,7 +45,6 @@ says 'lies on'
 exits 0 shadowctl create "$vol"		# 2: none before
 expect "[2]" "$(copies)" "copies"
 
-
 # A file system that has no files so large: seen only when the copy has been taken
 (trap '' XFSZ; ulimit -f 8; exits 7 shadowctl create --complete "$PWD/large" "$vol")
 expect "[2]" "$(copies)" "copies after a failure"
@@ -66,6 +66,11 @@ says "$vol@4: left by"
 expect "[2]" "$(copies)" "copies after the next call"
 killed copied "$PWD/third"
 expect "[2, 6]" "$(copies)" "copies after a kill at the end"
+exits 0 shadowctl lock "$vol@6" +1h
+exits 5 shadowctl create --complete "$PWD/third" "$vol"
+expect "[2, 6]" "$(copies)" "copies, one locked"
+[ -b "/dev/mapper/$vol-shadow-6" ] || fail "the locked copy has no device any more"
+exits 0 shadowctl unlock "$vol@6"
 exits 5 shadowctl create --complete "$PWD/third" "$vol"
 says 'no copy was taken'
 expect "[2]" "$(copies)" "copies after the next call"
@@ -88,6 +93,11 @@ exits 5 shadowctl create --complete "$PWD/small/image" other
 says "unfinished copy of $vol@7"
 shadowctl detach other
 shadowctl delete --force "$vol@7"
+exits 5 shadowctl create --complete "$PWD/small/image" "$vol"
+says 'shadow copy is gone'
+dmsetup suspend "$vol"
+exits 5 shadowctl create --force --complete "$PWD/small/image" "$vol"
+dmsetup resume "$vol"
 exits 5 shadowctl create --complete "$PWD/small/image" "$vol"
 says 'shadow copy is gone'
 DEV=$target

@@ -211,8 +211,6 @@ int main(int argc, char **argv)
 		r = complete(argc - 2, argv + 2);
 	else if (!strcmp(argv[1], "unfinished"))
 		r = unfinished(argv[2]);
-	else if (!strcmp(argv[1], "abandon"))
-		r = complete_abandon(argv[2]);
 	else
 		return usage();
 	if (r)
