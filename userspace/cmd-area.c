@@ -22,41 +22,6 @@
 
 /* --- what a diff area is on ----------------------------------------------- */
 
-/* The loop device that has the file @st open; 0: none. */
-static dev_t loop_of(const struct stat *st)
-{
-	auto_free dev_t *list = NULL;
-	size_t count, i;
-
-	if (device_list(&list, &count))
-		return 0;
-	for (i = 0; i < count; i++) {
-		auto_free char *file = loop_file(list[i]);
-		struct stat have;
-
-		if (file && !stat(file, &have) && have.st_dev == st->st_dev &&
-		    have.st_ino == st->st_ino)
-			return list[i];
-	}
-	return 0;
-}
-
-/* losetup asks for no lock: look again before the first write. */
-static int check_no_loop(const char *path, int fd)
-{
-	auto_free char *name = NULL;
-	struct stat st;
-	dev_t loop;
-
-	if (fstat(fd, &st))
-		return refuse(errno, "%s: %s", path, strerror(errno));
-	loop = S_ISREG(st.st_mode) ? loop_of(&st) : 0;
-	if (!loop)
-		return 0;
-	name = device_path(loop);
-	return refuse(EBUSY, "%s: is in use by %s", path, name ? name : "a loop device");
-}
-
 /*
  * For us alone until it is closed; says what is wrong.  A file is locked, as
  * loop_attach() does.
@@ -79,7 +44,8 @@ static int open_area(const char *path, int flags, int *ret)
 		return refuse(errno, "%s: %s", path, strerror(errno));
 	if (S_ISREG(st.st_mode) && flock(fd, LOCK_EX | LOCK_NB))
 		busy = errno == EWOULDBLOCK;
-	rc = check_no_loop(path, fd);
+	/* losetup asks for no lock. */
+	rc = loop_check_none(path);
 	if (!rc && busy)
 		rc = refuse(EBUSY, "%s: is in use", path);
 	if (rc)
@@ -259,7 +225,7 @@ static int run_format(const struct request *r)
 	if (!rc)
 		rc = confirm_format(r, path, fd);
 	if (!rc)
-		rc = check_no_loop(path, fd);
+		rc = loop_check_none(path);
 	if (rc)
 		return rc;
 	rc = area_format(fd, &params, &super);
@@ -404,7 +370,7 @@ static int run_repair(const struct request *r, int fd, struct emit *e, struct ch
 	rc = confirm(given(r, "force"),
 		     "%s: repair it, and give up what the findings say is lost", path);
 	if (!rc)
-		rc = check_no_loop(path, fd);
+		rc = loop_check_none(path);
 	if (rc)
 		return rc;
 	if (e->json)

@@ -842,7 +842,10 @@ static int run_complete(struct creation *c)
 	bool keep;
 	int rc;
 
-	rc = find_unfinished(c, target, m);
+	/* Perhaps the volume itself is in there. */
+	rc = access(target, F_OK) ? 0 : loop_check_none(target);
+	if (!rc)
+		rc = find_unfinished(c, target, m);
 	if (rc < 0)
 		return rc;
 	keep = rc;			/* it was there before */

@@ -513,6 +513,28 @@ int loop_attach(const char *file, dev_t *ret_dev, int *ret_fd)
 	return -EBUSY;
 }
 
+int loop_check_none(const char *file)
+{
+	auto_free dev_t *list = NULL;
+	struct stat st, have;
+	size_t count, i;
+
+	if (stat(file, &st))
+		return refuse(errno, "%s: %s", file, strerror(errno));
+	if (!S_ISREG(st.st_mode) || device_list(&list, &count))
+		return 0;
+	for (i = 0; i < count; i++) {
+		auto_free char *behind = loop_file(list[i]), *name = NULL;
+
+		if (!behind || stat(behind, &have) || have.st_dev != st.st_dev ||
+		    have.st_ino != st.st_ino)
+			continue;
+		name = device_path(list[i]);
+		return refuse(EBUSY, "%s: is in use by %s", file, name ? name : "a loop device");
+	}
+	return 0;
+}
+
 int loop_resize(dev_t dev)
 {
 	auto_free char *path = device_path(dev);

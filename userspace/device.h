@@ -63,6 +63,8 @@ int device_list(dev_t **ret, size_t *ret_count);
  */
 int loop_attach(const char *file, dev_t *ret_dev, int *ret_fd);
 char *loop_file(dev_t dev);	/* NULL: no loop device; free() */
+/* Refuses, said, a file that a loop device has open. */
+int loop_check_none(const char *file);
 int loop_resize(dev_t dev);	/* takes the file's new size */
 /* Of the file system that holds @path, or its folder; says what is wrong. */
 int device_of_file(const char *path, dev_t *ret);

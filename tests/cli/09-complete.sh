@@ -42,6 +42,9 @@ exits 5 shadowctl create --force --complete "$origin" "$vol"
 says 'is in use'
 exits 1 shadowctl create --force --complete "/dev/mapper/$vol" "$vol"
 says 'lies on'
+exits 5 shadowctl create --force --complete \
+	"$(<"/sys/block/${origin#/dev/}/loop/backing_file")" "$vol"
+says "is in use by $origin"
 exits 0 shadowctl create "$vol"		# 2: none before
 expect "[2]" "$(copies)" "copies"
 
