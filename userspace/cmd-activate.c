@@ -148,7 +148,6 @@ static bool is_meant(const struct area_source *area, const char *name, const cha
 static int freshen(struct volume *v, bool trust)
 {
 	uint64_t sectors = device_sectors(v->origin);
-	auto_free char *target = NULL, *params = NULL;
 	int rc = 0;
 
 	if (volumes_lock(&v, 1))
@@ -158,16 +157,10 @@ static int freshen(struct volume *v, bool trust)
 		if (rc)
 			return refuse(-rc, "%s: copies not trusted: %s", v->node.name, node_why());
 	}
-	if (sectors > v->sectors && v->status.merge_id) {
+	if (sectors > v->sectors && v->status.merge_id)
 		warn_not_grown(v);
-	} else if (sectors > v->sectors) {
-		rc = node_table(v->node.name, NULL, &target, &params);
-		if (!rc)
-			rc = node_reload(v->node.name, sectors, TARGET_ORIGIN, params);
-		if (rc)
-			refuse(-rc, "%s: has grown, but the larger size was not taken: %s",
-			       v->node.name, node_why());
-	}
+	else
+		rc = volume_grow(v);
 	return first_error(rc, show_copies(v));
 }
 

@@ -375,8 +375,10 @@ static int take(struct creation *c)
 	size_t i;
 	int rc;
 
-	for (i = 0; i < c->count; i++)
+	for (i = 0; i < c->count; i++) {
 		names[i] = c->members[i].volume->node.name;
+		node_forget_table(names[i]);
+	}
 	guard = guard_start(names, c->count);
 	if (!guard)
 		return -ENOMEM;

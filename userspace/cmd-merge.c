@@ -215,6 +215,8 @@ static int start_merge(const struct volume *v, uint32_t id)
 		return refuse(errno, "%s: is in use", v->node.name);
 	if (fsync(fd) || ioctl(fd, BLKFLSBUF))
 		return refuse(errno, "%s: cannot be flushed: %s", path, strerror(errno));
+	/* A table that resuming would bring in, of another size, is refused from then on. */
+	node_forget_table(v->node.name);
 	guard = guard_start(names, 1);
 	if (!guard)
 		return -ENOMEM;

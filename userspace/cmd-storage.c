@@ -177,21 +177,6 @@ static int grow_file(const char *file, dev_t loop, uint64_t size)
 	return rc ? refuse(-rc, "%s: its loop device does not grow: %s", file, strerror(-rc)) : 0;
 }
 
-/* The origin may have grown as well. */
-static int grow_origin(struct volume *v)
-{
-	uint64_t sectors = device_sectors(v->origin);
-	auto_free char *params = NULL, *target = NULL;
-	int rc;
-
-	if (sectors <= v->sectors)
-		return 0;
-	rc = node_table(v->node.name, NULL, &target, &params);
-	if (!rc)
-		rc = node_reload(v->node.name, sectors, TARGET_ORIGIN, params);
-	return rc ? refuse(-rc, "%s: its larger size was not taken: %s", v->node.name, node_why()) : 0;
-}
-
 static int run_storage_resize(const struct request *r)
 {
 	auto_free char *file = NULL;
@@ -219,7 +204,7 @@ static int run_storage_resize(const struct request *r)
 			refuse(-rc, "%s: its diff area is as it was: %s", v->node.name, node_why());
 	}
 	if (!rc)
-		rc = grow_origin(v);
+		rc = volume_grow(v);	/* the origin may have grown as well */
 out:
 	volumes_free(&all);
 	return rc;

@@ -272,6 +272,16 @@ static int load_table(const char *name, uint64_t sectors, const char *target, co
 	return task_run(t);
 }
 
+void node_forget_table(const char *name)
+{
+	auto_task struct dm_task *t = task_new(DM_DEVICE_CLEAR, name);
+	char reason[sizeof(why)];
+
+	memcpy(reason, why, sizeof(reason));
+	task_run(t);
+	memcpy(why, reason, sizeof(why));
+}
+
 static int resume(const char *name, uint16_t udev)
 {
 	auto_task struct dm_task *t = task_new(DM_DEVICE_RESUME, name);
@@ -325,14 +335,19 @@ int node_reload(const char *name, uint64_t sectors, const char *target, const ch
 	/* One ioctl suspends, swaps and resumes: killed, we leave nothing suspended. */
 	if (!rc)
 		rc = resume(name, 0);
-	if (!rc || node_info(name, &node) || !node.suspended)
+	if (!rc)
+		return 0;
+	node_forget_table(name);
+	if (node_info(name, &node) || !node.suspended)
 		return rc;
 	/* It is the new table that does not let it go on. */
 	memcpy(reason, why, sizeof(reason));
-	if (load_table(name, old_sectors, old_target, old_params, 0) || resume(name, 0))
+	if (load_table(name, old_sectors, old_target, old_params, 0) || resume(name, 0)) {
+		node_forget_table(name);
 		snprintf(why, sizeof(why), "%.400s; the device stays suspended", reason);
-	else
+	} else {
 		memcpy(why, reason, sizeof(why));
+	}
 	return rc;
 }
 

@@ -43,6 +43,8 @@ int node_create(const char *name, const char *uuid, uint64_t sectors, const char
 		const char *params, unsigned int flags);
 /* A new table for a live node, without freezing; the old one again if it fails. */
 int node_reload(const char *name, uint64_t sectors, const char *target, const char *params);
+/* Forgets a table that was loaded and never made live, by who was killed in between. */
+void node_forget_table(const char *name);
 int node_remove(const char *name);	/* waits a little while it is busy */
 /* One without a table: who made it was killed.  None may be in the making. */
 void node_remove_half_made(const char *uuid);

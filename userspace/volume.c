@@ -370,6 +370,38 @@ int volumes_get_copy(const struct volumes *v, const char *spec, struct copy **re
 	return refuse(ENOENT, "%s: there is no such copy, see shadowctl list", spec);
 }
 
+/* --- growth --- */
+
+int volume_record_size(const struct volume *v)
+{
+	int rc;
+
+	test_stop("grown");
+	/* Without its diff area it has no copies that could be merged. */
+	if (v->status.mode != VOLUME_RW)
+		return 0;
+	rc = node_message(v->node.name, NULL, "checkpoint");
+	return rc ? refuse(-rc, "%s: has grown, but the diff area does not say so: %s",
+			   v->node.name, node_why()) : 0;
+}
+
+int volume_grow(const struct volume *v)
+{
+	uint64_t sectors = device_sectors(v->origin);
+	auto_free char *target = NULL, *params = NULL;
+	int rc;
+
+	if (sectors <= v->sectors)
+		return 0;
+	rc = node_table(v->node.name, NULL, &target, &params);
+	if (!rc)
+		rc = node_reload(v->node.name, sectors, TARGET_ORIGIN, params);
+	if (rc)
+		return refuse(-rc, "%s: has grown, but the larger size was not taken: %s",
+			      v->node.name, node_why());
+	return volume_record_size(v);
+}
+
 /* --- locks --- */
 
 static bool is_ours(const char *dir, mode_t others)

@@ -101,6 +101,11 @@ static inline struct copy *volume_copy(const struct volume *v, uint32_t id)
 	return NULL;
 }
 
+/* Takes the size that the origin has grown to; the volume is locked. */
+int volume_grow(const struct volume *v);
+/* A size just taken to the superblock, where activation finds it. */
+int volume_record_size(const struct volume *v);
+
 /* --- one at a time --- */
 
 /*

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Proves that the size a volume has grown by is taken by resize and by activate;
 # that while a merge is under way it is not, and the volume stays in use and can
-# be activated; and that a volume that does not resume after a hold is not left
-# alone with that.
+# be activated; that a volume that does not resume after a hold is not left alone with
+# that, nor hindered by a table that somebody left; and that a power cut does not make
+# it smaller, for a merge above all.
 # dmesg: checksum|merging|stays as it is|left out|preresume
 # slow
 . "$(dirname "$0")/../lib.sh"
@@ -29,6 +30,15 @@ has()
 	expect $(($1 << 11)) "$(sectors "/dev/mapper/$vol")" "sectors of the volume"
 	! suspended "$vol" || fail "the volume is suspended"
 	timeout 5 dd if=/dev/zero of="/dev/mapper/$vol" bs=4096 count=1 oflag=direct status=none
+}
+
+# recorded MIB: what a power cut would leave says that size
+recorded()
+{
+	dd if="$area" of=image bs=1M iflag=direct status=none
+	expect $(($1 << 11)) "$(shadowctl -o json dump image | jq \
+		'[.superblock_a, .superblock_b] | max_by(.sequence).origin_sectors')" \
+		"sectors in the superblock"
 }
 
 # load MIB: as its next table
@@ -58,6 +68,7 @@ goes_on()
 grow 9
 exits 0 shadowctl storage resize "$vol"
 has 9
+recorded 9
 grow 10
 stop_at loaded storage resize "$vol"
 kill -9 $pid
@@ -65,6 +76,7 @@ wait $pid 2>/dev/null || true
 has 9
 exits 0 shadowctl activate
 has 10
+recorded 10
 
 # take SEQ: a copy, whose merge will not end by itself
 take()
@@ -116,4 +128,30 @@ has 10
 exits 6 shadowctl merge --skip-damaged --force "$vol"
 exits 0 shadowctl activate
 has 11
+
+# A table that was left behind is of no more use
+copy=$(shadowctl create "$vol")
+grow 12
+stop_at loaded storage resize "$vol"
+kill -9 $pid
+wait $pid 2>/dev/null || true
+exits 0 shadowctl merge --force "$copy"
+has 11
 exits 0 shadowctl deactivate "$vol"
+exits 0 shadowctl activate
+has 12
+recorded 12
+
+# The power goes before the larger size was recorded
+grow 13
+stop_at grown storage resize "$vol"
+kill -9 $pid
+wait $pid 2>/dev/null || true
+take 5
+exits 0 shadowctl merge --force --no-wait "$copy"
+recorded 12
+exits 0 shadowctl deactivate "$vol"
+dd if=image of="$area" bs=1M oflag=direct status=none
+exits 4 shadowctl activate
+says 'a merge of another size'
+expect "" "$(dmsetup ls | grep "^$vol" || true)" "devices"
