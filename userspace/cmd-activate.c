@@ -322,6 +322,9 @@ static int deactivate_all(const struct volumes *all, bool files_only)
 		rc = volumes_lock(&list[i], 1);
 		if (!rc)
 			rc = deactivate_volume(list[i]);
+		/* Others lock in another order: no two at a time. */
+		close(list[i]->lock);
+		list[i]->lock = -1;
 		first = first_error(first, rc);
 	}
 	return first;

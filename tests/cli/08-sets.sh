@@ -2,7 +2,8 @@
 # Proves that a set of volumes is taken at one instant under two writers that
 # stamp both alternately: no copy has a later stamp than the other's next; that
 # all of it goes by the set's UUID; and that one volume that cannot be held
-# makes the whole creation fail with nothing left.
+# makes the whole creation fail with nothing left; and that deactivate --all does not
+# keep the one locked while it waits for the other.
 # slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
@@ -62,3 +63,24 @@ dmsetup suspend "$v2"
 exits 5 shadowctl create "$v1" "$v2"
 dmsetup resume "$v2"
 expect 6 "$(json 'len(j["copies"])' list)" copies
+
+# The first in the order of deactivation is gone, the second locked by somebody else
+lock_of()
+{
+	echo "/run/shadowctl/lock/$(dmsetup info -c --noheadings -o uuid "$1" | cut -d - -f 2-)"
+}
+
+first=$(lock_of "$v1")
+exec 9<"$(lock_of "$v2")"
+flock 9
+shadowctl -q deactivate --all 9<&- &
+pid=$!
+dm_absent()
+{
+	! dmsetup info "$1" >/dev/null 2>&1
+}
+wait_for dm_absent "$v1"
+wait_for flock -n "$first" true
+exec 9<&-
+wait $pid
+dm_absent "$v2" || fail "$v2 is still active"
