@@ -4,7 +4,7 @@
 # by itself within 10 s with no copy taken, and that afterwards the set is whole
 # or gone, and creating works.
 # timeout: 600
-# slow
+# slowest
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
 cli_devices 16 16

@@ -6,7 +6,7 @@
 # damaged can't be told from its never having been written.)
 # timeout: 600
 # dmesg: EILSEQ|checksum
-# slow
+# slowest
 . "$(dirname "$0")/../shadow.sh"
 . "$(dirname "$0")/layers.sh"
 layered
