@@ -341,7 +341,7 @@ struct dms_volume {
 	u32 merge_errors;		/* in a row */
 	bool merge_stuck;		/* by errors */
 	u64 merge_stuck_at;		/* chunk */
-	unsigned long merge_retry;	/* jiffies, if stuck */
+	unsigned long merge_retry;	/* jiffies, after an error */
 	bool merge_skip;		/* what can't be read is given up */
 	u64 merge_skipped;		/* chunks given up */
 	bool merged;			/* a merge has ended since activation */
