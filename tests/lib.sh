@@ -117,6 +117,19 @@ cleanup()
 	cleanups+=("$words")
 }
 
+# state: what a failing test leaves to whoever has to find out why
+# shellcheck disable=SC2317 # called by the trap
+state()
+{
+	local command
+
+	for command in 'dmsetup info -c' 'dmsetup table' 'dmsetup status' 'ls -l /dev/mapper' \
+		'ps --deselect --ppid 2 -o pid,ppid,stat,etimes,args'; do
+		echo "# $command"
+		timeout 10 $command
+	done 2>&1
+}
+
 # shellcheck disable=SC2317 # called by the trap
 run_cleanups()
 {
@@ -124,6 +137,7 @@ run_cleanups()
 
 	set +e
 	trap - EXIT
+	[ "$rc" -eq 0 ] || [ "$rc" -eq 4 ] || state
 	[ "$rc" -eq 0 ] || [ "$rc" -eq 4 ] || [ "$rc" -eq 1 ] || echo "ended with status $rc"
 	for ((i = ${#cleanups[@]} - 1; i >= 0; i--)); do
 		eval "${cleanups[i]}" || {
