@@ -45,52 +45,15 @@
  * Locking: v->merge_shadow is set under v->meta with the origin suspended, and
  * cleared by the merge's work item, which alone moves the cursor.
  */
-#include <linux/blkdev.h>
 #include <linux/sched/mm.h>
 
-#include "volume.h"
+#include "merge.h"
 
 #define WINDOW_TIME	HZ		/* between two cursor records */
 #define MERGE_TRIES	3		/* a second apart, before it is stuck */
 #define STUCK_TIME	(10 * HZ)	/* between tries from then on */
-#define BATCHES		4
-#define BATCH_BLOCKS	DMS_MAX_CHUNK_BLOCKS	/* and a bio's worth */
-#define BATCH_RUNS	32
 #define LOOK_RUNS	32		/* perhaps none to be brought home */
 #define WANTED_MAX	4096		/* chunks */
-#define HOME_RUN	32		/* chunks of one HOME record */
-
-/* A run on its way home, of DATA or ZERO. */
-struct run {
-	struct dms_exception e;
-	u32 block;			/* DATA: where in the batch's data */
-};
-
-struct batch {
-	u8 data[BATCH_BLOCKS][DMS_BLOCK_SIZE];	/* first, to be page aligned */
-	__le32 csum[BATCH_BLOCKS];
-	struct run run[BATCH_RUNS];
-	u32 nr, blocks;			/* in use */
-	enum { IDLE, READING, WRITING } state;
-	atomic_t bios;			/* under way, and the submitter */
-	blk_status_t status;
-	struct completion done;
-};
-
-/* The merge's memory, its work item's own. */
-struct dms_merge {
-	struct dms_volume *v;
-	u32 nr;				/* batches */
-	u32 open;			/* the one being filled, IDLE */
-	u32 sent;			/* batches */
-	struct batch *batch[BATCHES];
-	struct dms_op save;
-	struct dms_bio request[BATCH_RUNS];
-	u32 nr_requests;
-	bool careful;			/* runs of a chunk */
-	bool unreadable;		/* the error was one of the diff area */
-	u32 skipped;			/* chunks, not yet counted */
-};
 
 bool dms_merge_busy(const struct dms_volume *v)
 {
@@ -103,49 +66,6 @@ const char *dms_merge_state(const struct dms_volume *v)
 		return READ_ONCE(v->merged) ? "done" : "-";
 	/* Told to skip what it is stuck at, it goes on. */
 	return READ_ONCE(v->merge_stuck) && !READ_ONCE(v->merge_skip) ? "stopped" : "running";
-}
-
-bool dms_merge_home(struct dms_volume *v, u64 first, u64 last)
-{
-	/* Pairs with set_cursor(): what was brought home before is seen. */
-	u64 cursor = smp_load_acquire(&v->merge_cursor);
-
-	if (last < cursor)
-		return true;
-	return dms_bits_all(v->home, max(first, cursor), last);
-}
-
-static void set_cursor(struct dms_volume *v, u64 cursor)
-{
-	/* Pairs with dms_merge_home(). */
-	smp_store_release(&v->merge_cursor, cursor);
-}
-
-static struct dms_shadow *source_of(struct dms_volume *v)
-{
-	struct dms_copies *copies = srcu_dereference_notrace(v->copies, &v->srcu);
-	u32 id = READ_ONCE(v->merge_shadow), i;
-
-	for (i = 0; i < copies->nr; i++)
-		if (copies->shadow[i]->info.id == id)
-			return copies->shadow[i];
-	return NULL;
-}
-
-struct dms_shadow *dms_merge_source(struct dms_volume *v, u64 first, u32 max, u32 *n)
-{
-	struct dms_shadow *s = source_of(v);
-	bool home;
-
-	if (!s) {			/* just over */
-		*n = max;
-		return NULL;
-	}
-	home = dms_merge_home(v, first, first);
-	for (*n = 1; *n < max; ++*n)
-		if (dms_merge_home(v, first + *n, first + *n) != home)
-			break;
-	return home ? NULL : s;
 }
 
 /* A vast discard is left to the cursor, which gets there without a record for each run. */
@@ -195,428 +115,6 @@ bool dms_merge_failed(struct dms_volume *v, const struct dms_bio *b)
 	return found;
 }
 
-/* --- bringing home --- */
-
-static bool add_merge(struct dms_op *op, struct dms_journal_block *j)
-{
-	return dms_journal_add_merge(j, op->id, op->epoch, op->cursor);
-}
-
-static void apply_cursor(struct dms_volume *v, struct dms_op *op)
-{
-	set_cursor(v, op->cursor);
-	if (!op->id)
-		WRITE_ONCE(v->merge_shadow, 0);	/* all is home, and seen to be */
-}
-
-static int record_cursor(struct dms_volume *v, u32 id, u64 cursor)
-{
-	struct dms_op op = {
-		.add = add_merge, .apply = apply_cursor,
-		.id = id, .epoch = v->merge_epoch, .cursor = cursor,
-	};
-
-	return dms_saver_commit(v, &op);
-}
-
-static bool add_home(struct dms_op *op, struct dms_journal_block *j)
-{
-	return dms_journal_add_save(j, op->home, NULL, 1);
-}
-
-static void apply_home(struct dms_volume *v, struct dms_op *op)
-{
-	/* Room was seen to before the record was made. */
-	WARN_ON_ONCE(!dms_table_add(v->table[v->active], op->home, NULL));
-	dms_bits_set(v->home, op->home->chunk, op->home->length);
-}
-
-/*
- * Make @first...@last, brought home and flushed, home for good.  A chunk gets
- * its HOME exception once only; those that have one are passed over.
- */
-static int record_home(struct dms_volume *v, u64 first, u64 last)
-{
-	while (first <= last) {
-		struct dms_exception e = { .tag = v->merge_epoch, .kind = DMS_KIND_HOME };
-		struct dms_op op = { .add = add_home, .apply = apply_home, .home = &e };
-		int r;
-
-		first = dms_bits_next_clear(v->home, first, last);
-		if (first > last)
-			break;
-		e.chunk = first;
-		e.length = min_t(u64, HOME_RUN, last - first + 1);
-		e.length = min_t(u64, e.length, dms_bits_next(v->home, first) - first);
-		r = dms_saver_commit(v, &op);
-		if (r)
-			return r;
-		first += e.length;
-	}
-	return 0;
-}
-
-static int load_table(struct dms_volume *v, struct dms_table *t)
-{
-	struct dms_exception e;
-	const __le32 *csums;
-	u32 i;
-
-	dms_table_sort(t);
-	for (i = 0; i < dms_table_count(t); i++) {
-		dms_table_get(t, i, &e, &csums);
-		if (e.kind == DMS_KIND_HOME && e.tag == v->merge_epoch)
-			dms_bits_set(v->home, e.chunk, e.length);
-	}
-	return 0;
-}
-
-static int load_tree(struct dms_volume *v, struct dms_source *source, const struct dms_tree *t)
-{
-	struct dms_exception e;
-	const __le32 *csums;
-	struct dms_cursor c;
-	int r;
-
-	dms_cursor_init(&c, source, t, 0);
-	while ((r = dms_cursor_next(&c, &e, &csums)) > 0)
-		if (e.kind == DMS_KIND_HOME && e.tag == v->merge_epoch)
-			dms_bits_set(v->home, e.chunk, e.length);
-	dms_cursor_exit(&c);
-	return r;
-}
-
-int dms_merge_load(struct dms_volume *v)
-{
-	struct dms_trees *trees = rcu_dereference_protected(v->trees, 1);
-	struct dms_source *source;
-	int r;
-	u32 i;
-
-	if (!dms_shadow_find(v, v->merge_shadow))
-		return -EUCLEAN;
-	v->home = dms_bits_create(v->origin_chunks);
-	source = dms_stream_create(v);
-	r = v->home && source ? load_table(v, v->table[v->active]) : -ENOMEM;
-	/* Trees from before the merge have none. */
-	for (i = 0; !r && i < trees->nr; i++)
-		if (trees->tree[i].max_tag >= v->merge_epoch)
-			r = load_tree(v, source, &trees->tree[i]);
-	if (source)
-		dms_stream_destroy(source);
-	return r;
-}
-
-static int write_zeroes(struct dms_volume *v, u64 chunk, u32 length)
-{
-	sector_t sector = chunk << v->chunk_shift;
-	sector_t sectors = min_t(sector_t, (sector_t)length << v->chunk_shift,
-				 v->origin_sectors - sector);
-
-	return blkdev_issue_zeroout(v->origin, sector, sectors, GFP_NOIO, 0);
-}
-
-/* --- batches --- */
-
-static void batch_endio(struct bio *bio)
-{
-	struct batch *b = bio->bi_private;
-
-	if (bio->bi_status)
-		b->status = bio->bi_status;
-	bio_put(bio);
-	if (atomic_dec_and_test(&b->bios))
-		complete(&b->done);
-}
-
-/*
- * Read @run from the area or write it to the origin, at most to the origin's
- * end.  Not REQ_SYNC: the block layer may let those go first who wait.
- */
-static void submit_run(struct dms_volume *v, struct batch *b, struct run *run, enum req_op op)
-{
-	sector_t sector = run->e.chunk << v->chunk_shift, left = v->origin_sectors - sector;
-	u32 blocks = run->e.length * v->chunk_blocks, i;
-	struct block_device *bdev = v->origin;
-	struct bio *bio;
-
-	if (op == REQ_OP_READ) {
-		bdev = v->area;
-		sector = run->e.where << v->chunk_shift;
-		left = (sector_t)blocks * DMS_BLOCK_SECTORS;
-	}
-	bio = bio_alloc_bioset(bdev, blocks, op, GFP_NOIO, &v->bs);
-	bio->bi_iter.bi_sector = sector;
-	bio->bi_private = b;
-	bio->bi_end_io = batch_endio;
-	for (i = run->block; left && blocks--; i++) {
-		u32 sectors = min_t(sector_t, left, DMS_BLOCK_SECTORS);
-
-		__bio_add_page(bio, vmalloc_to_page(b->data[i]), sectors << SECTOR_SHIFT, 0);
-		left -= sectors;
-	}
-	atomic_inc(&b->bios);
-	submit_bio_noacct(bio);
-}
-
-static void submit_batch(struct dms_volume *v, struct batch *b, enum req_op op)
-{
-	struct blk_plug plug;
-	u32 i;
-
-	b->state = op == REQ_OP_READ ? READING : WRITING;
-	b->status = 0;
-	atomic_set(&b->bios, 1);
-	blk_start_plug(&plug);
-	for (i = 0; i < b->nr; i++)
-		if (b->run[i].e.kind == DMS_KIND_DATA)
-			submit_run(v, b, &b->run[i], op);
-	blk_finish_plug(&plug);
-	if (atomic_dec_and_test(&b->bios))
-		complete(&b->done);
-}
-
-static int wait_batch(struct batch *b)
-{
-	if (b->state == IDLE)
-		return 0;
-	wait_for_completion_io(&b->done);
-	b->state = IDLE;
-	return blk_status_to_errno(b->status);
-}
-
-/* v->waiting is the saver's: it adds the requests itself. */
-static void apply_saves(struct dms_volume *v, struct dms_op *op)
-{
-	struct dms_merge *m = container_of(op, struct dms_merge, save);
-	u32 i;
-
-	for (i = 0; i < m->nr_requests; i++)
-		list_add_tail(&m->request[i].list, &v->waiting);
-}
-
-/*
- * No copy needs what is on the origin in the runs of @b, and nobody reads it
- * there, when this is over (I2, I3).  That remains so: a saved bit, which says
- * both, is cleared by creation and growth only, and neither goes with a merge.
- * Of a copy that is no longer valid even reads under way end with an error.
- */
-static int save_batch(struct dms_merge *m, struct batch *b)
-{
-	DECLARE_COMPLETION_ONSTACK(done);
-	struct dms_volume *v = m->v;
-	u32 i;
-	int r;
-
-	m->nr_requests = 0;
-	for (i = 0; i < b->nr && READ_ONCE(v->nr_needy); i++) {
-		u64 first = b->run[i].e.chunk, last = first + b->run[i].e.length - 1;
-
-		if (!dms_bits_all(v->saved, first, last))
-			m->request[m->nr_requests++] = (struct dms_bio) {
-				.v = v, .done = &done,
-				.first = first, .last = last, .next = first, .issued = first,
-			};
-	}
-	if (!m->nr_requests)
-		return 0;
-	m->save = (struct dms_op) { .apply = apply_saves };
-	r = dms_saver_commit(v, &m->save);
-	if (r)
-		return r;
-	for (i = 0; i < m->nr_requests; i++)
-		wait_for_completion_io(&done);
-	/* In mode RO nothing was saved: not before the copies are marked lost (I6). */
-	return READ_ONCE(v->mode) != DMS_MODE_RW && READ_ONCE(v->nr_needy) ? -EROFS : 0;
-}
-
-static int verify_batch(struct dms_volume *v, struct batch *b)
-{
-	const struct dms_exception *e;
-	u32 i, k;
-	int idx;
-
-	for (i = 0; i < b->blocks; i++)
-		if (dms_crc(b->data[i], DMS_BLOCK_SIZE) != le32_to_cpu(b->csum[i]))
-			break;
-	if (i == b->blocks)
-		return 0;
-	atomic64_inc(&v->stats.checksum_errors);
-	/* Of the last run of data that does not begin behind it. */
-	for (k = b->nr - 1; b->run[k].e.kind != DMS_KIND_DATA || b->run[k].block > i; k--)
-		;
-	e = &b->run[k].e;
-	idx = srcu_read_lock(&v->srcu);
-	dms_damaged(v, e->chunk + (i - b->run[k].block) / v->chunk_blocks, e->tag);
-	srcu_read_unlock(&v->srcu, idx);
-	return -EILSEQ;
-}
-
-/* Turn @b from reading to writing, if it is being read. */
-static int write_batch(struct dms_merge *m, struct batch *b)
-{
-	u32 i;
-	int r;
-
-	if (b->state != READING)
-		return 0;
-	r = save_batch(m, b);
-	if (r)
-		return r;
-	r = wait_batch(b);
-	if (!r)
-		r = verify_batch(m->v, b);
-	if (r) {
-		m->unreadable = r != -ENOMEM;
-		return r;
-	}
-	submit_batch(m->v, b, REQ_OP_WRITE);
-	for (i = 0; !r && i < b->nr; i++)
-		if (b->run[i].e.kind == DMS_KIND_ZERO)
-			r = write_zeroes(m->v, b->run[i].e.chunk, b->run[i].e.length);
-	return r;
-}
-
-static int finish_batch(struct dms_merge *m, struct batch *b)
-{
-	int r = write_batch(m, b);
-
-	if (r)
-		return r;
-	r = wait_batch(b);
-	b->nr = 0;
-	b->blocks = 0;
-	return r;
-}
-
-/*
- * Send the open batch on its way and open the next, the oldest, when it is
- * written.  This works with a single batch, too, doing one thing at a time.
- */
-static int next_batch(struct dms_merge *m)
-{
-	int r;
-
-	submit_batch(m->v, m->batch[m->open], REQ_OP_READ);
-	m->sent++;
-	r = write_batch(m, m->batch[(m->open + m->nr / 2) % m->nr]);
-	if (r)
-		return r;
-	m->open = (m->open + 1) % m->nr;
-	return finish_batch(m, m->batch[m->open]);
-}
-
-/* Wait until all is on the origin that was collected; does not flush. */
-static int settle(struct dms_merge *m)
-{
-	int r = next_batch(m);
-	u32 i;
-
-	for (i = 1; !r && i < m->nr; i++)
-		r = write_batch(m, m->batch[(m->open + i) % m->nr]);
-	for (i = 0; !r && i < m->nr; i++)
-		r = finish_batch(m, m->batch[i]);
-	return r;
-}
-
-/* After an error: wait for what is under way and forget it. */
-static void abandon(struct dms_merge *m)
-{
-	u32 i;
-
-	for (i = 0; i < m->nr; i++) {
-		wait_batch(m->batch[i]);
-		m->batch[i]->nr = 0;
-		m->batch[i]->blocks = 0;
-	}
-}
-
-/* One batch is enough, the others make it fast.  NULL: not even one. */
-static struct dms_merge *merge_alloc(struct dms_volume *v)
-{
-	struct dms_merge *m = kzalloc(sizeof(*m), GFP_NOIO);
-	struct batch *b;
-
-	if (!m)
-		return NULL;
-	m->v = v;
-	while (m->nr < BATCHES) {
-		b = __vmalloc(sizeof(*b), GFP_NOIO | __GFP_NOWARN |
-			      (m->nr ? __GFP_NORETRY : 0));
-		if (!b)
-			break;
-		b->state = IDLE;
-		b->nr = 0;
-		b->blocks = 0;
-		init_completion(&b->done);
-		m->batch[m->nr++] = b;
-	}
-	if (m->nr)
-		return m;
-	kfree(m);
-	return NULL;
-}
-
-/* Nothing is under way.  NULL is fine. */
-static void merge_free(struct dms_merge *m)
-{
-	while (m && m->nr)
-		vfree(m->batch[--m->nr]);
-	kfree(m);
-}
-
-/* --- what is brought home --- */
-
-/* Is there a run to be brought home at @chunk?  1, 0, or an error; *@e: what, how long. */
-static int find_run(struct dms_volume *v, u64 chunk, u32 max, struct dms_exception *e,
-		    __le32 *csums)
-{
-	struct dms_shadow *s;
-	int r, idx;
-
-	e->length = dms_bits_next_clear(v->home, chunk, chunk + max - 1) - chunk;
-	if (e->length)
-		return 0;
-	max = min_t(u64, max, dms_bits_next(v->home, chunk) - chunk);
-	e->length = 1;
-	idx = srcu_read_lock(&v->srcu);
-	s = source_of(v);
-	r = s ? dms_lookup(v, s, chunk, max, v->merge_epoch, true, e, csums) : 0;
-	srcu_read_unlock(&v->srcu, idx);
-	return r > 0 ? e->kind == DMS_KIND_DATA || e->kind == DMS_KIND_ZERO : r;
-}
-
-/*
- * Put the run that begins at *@chunk, at most to @last, into the open batch, and
- * go on behind it.  A batch that is full goes on its way.
- */
-static int bring_run(struct dms_merge *m, u64 *chunk, u64 last)
-{
-	struct batch *b = m->batch[m->open];
-	struct run *run = &b->run[b->nr];
-	struct dms_volume *v = m->v;
-	u32 max = (BATCH_BLOCKS - b->blocks) / v->chunk_blocks;
-	int r;
-
-	max = min_t(u64, max, last - *chunk + 1);
-	r = find_run(v, *chunk, max, &run->e, b->csum + b->blocks);
-	if (r < 0) {
-		m->unreadable = r != -ENOMEM;
-		return r;
-	}
-	if (r && m->careful)
-		run->e.length = 1;
-	*chunk += run->e.length;
-	if (!r)
-		return 0;
-	run->block = b->blocks;
-	if (run->e.kind == DMS_KIND_DATA)
-		b->blocks += run->e.length * v->chunk_blocks;
-	if (++b->nr < BATCH_RUNS && b->blocks + v->chunk_blocks <= BATCH_BLOCKS)
-		return 0;
-	return next_batch(m);
-}
-
 /* --- what detained writes wait for --- */
 
 /* Into v->serving, v->nr_serving. */
@@ -654,7 +152,7 @@ static bool may_skip(const struct dms_merge *m, u64 chunk, int error)
 	return v->merge_stuck && v->merge_stuck_at == chunk && READ_ONCE(v->mode) == DMS_MODE_RW;
 }
 
-/* The careful bring_run(): a chunk is on the origin on return, or given up. */
+/* The careful dms_merge_bring(): a chunk is on the origin on return, or given up. */
 static int bring_chunk(struct dms_merge *m, u64 *chunk, u64 last)
 {
 	struct dms_volume *v = m->v;
@@ -662,11 +160,11 @@ static int bring_chunk(struct dms_merge *m, u64 *chunk, u64 last)
 	int r;
 
 	m->unreadable = false;
-	r = bring_run(m, &at, last);
+	r = dms_merge_bring(m, &at, last);
 	if (!r)
-		r = settle(m);
+		r = dms_merge_settle(m);
 	if (r && may_skip(m, *chunk, r)) {
-		abandon(m);
+		dms_merge_abandon(m);
 		DMERR_LIMIT("%s: chunk %llu stays as it is, it can't be read of the copy",
 			    v->name, (unsigned long long)*chunk);
 		m->skipped++;
@@ -701,15 +199,16 @@ static int serve(struct dms_merge *m, u64 cursor, const struct dms_range *range,
 		chunk = max(range[i].first, cursor);
 		last = min(range[i].last, v->origin_chunks - 1);
 		while (!r && chunk <= last)
-			r = m->careful ? bring_chunk(m, &chunk, last) : bring_run(m, &chunk, last);
+			r = m->careful ? bring_chunk(m, &chunk, last) :
+					 dms_merge_bring(m, &chunk, last);
 	}
 	if (!r)
-		r = settle(m);
+		r = dms_merge_settle(m);
 	if (!r)
 		r = dms_io_flush(v->origin);
 	for (i = 0; !r && i < nr; i++)
-		r = record_home(v, max(range[i].first, v->merge_cursor),
-				min(range[i].last, v->origin_chunks - 1));
+		r = dms_merge_record_home(v, max(range[i].first, v->merge_cursor),
+					  min(range[i].last, v->origin_chunks - 1));
 	if (!r)
 		count_skipped(m);
 	return r;
@@ -752,7 +251,7 @@ static int serve_each(struct dms_merge *m)
 		if (!dms_merge_home(v, range->first, min(range->last, v->origin_chunks - 1)))
 			r = serve(m, 0, range, 1);
 		if (r)
-			abandon(m);
+			dms_merge_abandon(m);
 		if (!r) {
 			put_served(v, NULL, NULL);
 		} else if (last && r != -ENOMEM && r != -EROFS) {
@@ -786,10 +285,10 @@ static int bring_window(struct dms_merge *m, u64 *cursor)
 			cond_resched();
 		}
 		if (!r)
-			r = bring_run(m, cursor, last);
+			r = dms_merge_bring(m, cursor, last);
 	}
 	if (!r)
-		r = settle(m);
+		r = dms_merge_settle(m);
 	if (!r)
 		r = dms_io_flush(v->origin);
 	return r ? r : *cursor > last;
@@ -812,7 +311,7 @@ static int creep(struct dms_merge *m, u64 *cursor)
 		r = bring_chunk(m, cursor, last);
 		cond_resched();
 	}
-	abandon(m);
+	dms_merge_abandon(m);
 	flushed = dms_io_flush(v->origin);
 	if (flushed)
 		*cursor = begin;
@@ -873,7 +372,7 @@ static int step(struct dms_merge *m)
 			return r;
 	}
 	if (r >= 0 || cursor > v->merge_cursor) {
-		recorded = record_cursor(v, r > 0 ? 0 : v->merge_shadow, cursor);
+		recorded = dms_merge_record_cursor(v, r > 0 ? 0 : v->merge_shadow, cursor);
 		if (recorded)
 			return recorded;
 	}
@@ -942,10 +441,10 @@ static void merge(struct work_struct *work)
 		return;
 	noio = memalloc_noio_save();
 	if (!v->merge)
-		v->merge = merge_alloc(v);
+		v->merge = dms_merge_alloc(v);
 	r = v->merge ? step(v->merge) : -ENOMEM;
 	if (v->merge && r < 0)
-		abandon(v->merge);
+		dms_merge_abandon(v->merge);
 	memalloc_noio_restore(noio);
 	if (r >= 0)
 		after_success(v, id);
@@ -965,7 +464,7 @@ static void merge(struct work_struct *work)
 	}
 	dms_saver_wake(v);
 	if (r > 0 || v->merge_stuck) {
-		merge_free(v->merge);
+		dms_merge_free(v->merge);
 		v->merge = NULL;
 	}
 	if (r <= 0 && !READ_ONCE(v->merge_stop))
@@ -984,7 +483,7 @@ void dms_merge_exit(struct dms_volume *v)
 {
 	if (v->merge_wq)
 		destroy_workqueue(v->merge_wq);
-	merge_free(v->merge);
+	dms_merge_free(v->merge);
 }
 
 /* Nothing is in flight on the suspended origin. */
@@ -1000,7 +499,7 @@ static void apply_start(struct dms_volume *v, struct dms_op *op)
 	v->nr_wanted = 0;
 	v->nr_failed = 0;
 	v->exact = false;
-	set_cursor(v, 0);
+	dms_merge_set_cursor(v, 0);
 	/* Nobody maps yet; bitmap and cursor first all the same. */
 	smp_store_release(&v->merge_shadow, op->id);
 }
@@ -1009,7 +508,7 @@ int dms_merge_start(struct dms_volume *v, u32 id)
 {
 	struct dms_shadow *s = dms_shadow_find(v, id);
 	struct dms_op op = {
-		.add = add_merge, .apply = apply_start, .id = id, .epoch = v->epoch + 1,
+		.add = dms_merge_add_record, .apply = apply_start, .id = id, .epoch = v->epoch + 1,
 	};
 	int r;
 

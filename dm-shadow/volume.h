@@ -14,7 +14,7 @@
  *                that needs the next
  *   background   background.c, one work item: trees, bitmaps on disk and
  *                superblocks; may wait for the saver to turn to the other table
- *   merge        merge.c, one work item: brings chunks home; may wait for the
+ *   merge        merge*.c, one work item: brings chunks home; may wait for the
  *                saver, which may wait for the background
  *   scrub        scrub.c, one work item: reads what copies would read; waits for
  *                none of the others
@@ -558,7 +558,7 @@ bool dms_low_space(const struct dms_volume *v);
 /* The area could not be written: try to leave a mark there that its copies are lost. */
 void dms_mark_lost(struct dms_volume *v);
 
-/* --- merge.c --- */
+/* --- merge.c, merge-home.c --- */
 
 int dms_merge_init(struct dms_volume *v);
 /* At activation, with a merge under way: what is home already. */

@@ -126,7 +126,7 @@ state()
 	for command in 'dmsetup info -c' 'dmsetup table' 'dmsetup status' 'ls -l /dev/mapper' \
 		'ps --deselect --ppid 2 -o pid,ppid,stat,etimes,args'; do
 		echo "# $command"
-		timeout 10 $command
+		eval "timeout 10 $command"
 	done 2>&1
 }
 
