@@ -55,12 +55,11 @@ stop_at()
 	wait_for stopped $pid
 }
 
-# goes_on STATUS: and ends with that
-goes_on()
+# ends STATUS: what was stopped, and goes on, with that
+ends()
 {
 	local rc=0
 
-	kill -CONT $pid
 	wait $pid || rc=$?
 	expect "$1" $rc "exit status: $(cat err)"
 }
@@ -102,7 +101,7 @@ tried()
 kill -CONT $pid
 wait_for tried
 load 10
-goes_on 0
+ends 0
 has 10
 
 # It stands still
@@ -123,7 +122,8 @@ take 3
 stop_at loaded storage resize "$vol"
 dmsetup suspend "$vol"
 dmsetup message "$vol" 0 merge "${copy#*@}"
-goes_on 5
+kill -CONT $pid
+ends 5
 has 10
 exits 6 shadowctl merge --skip-damaged --force "$vol"
 exits 0 shadowctl activate
