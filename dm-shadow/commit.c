@@ -282,6 +282,17 @@ static void give_up(struct dms_volume *v)
 	ops_complete(&ops, -EROFS);
 }
 
+/*
+ * Are reads under way that the group should wait for?  If origin and area are one disk
+ * it is at work meanwhile, and has the less to flush and to seek the larger groups are;
+ * of two the area's would be idle.
+ */
+static bool gather(struct dms_volume *v, u32 blocks)
+{
+	return v->nr_reading && v->origin->bd_disk == v->area->bd_disk &&
+	       blocks < DMS_GATHER_BLOCKS && list_empty(&v->ops);
+}
+
 void dms_group_start(struct dms_volume *v)
 {
 	struct dms_group *g = v->group;
@@ -300,12 +311,17 @@ void dms_group_start(struct dms_volume *v)
 			dms_save_free(save);
 		}
 
+	g->blocks_hint = 0;
+	list_for_each_entry(save, &v->ready, list)
+		g->blocks_hint += save->blocks;
+	if (gather(v, g->blocks_hint))
+		return;
+
 	g->state = GROUP_WRITING;
 	g->status = 0;
 	g->nr_runs = 0;
 	g->chunks = 0;
 	g->nr_journal = 0;
-	g->blocks_hint = 0;
 	g->ceiling = dms_space_ceiling(v, 0);
 	atomic_set(&g->remaining, 1);
 	spin_lock_irq(&v->lock);
@@ -314,8 +330,6 @@ void dms_group_start(struct dms_volume *v)
 		if (group_add_op(g, op))
 			list_move_tail(&op->list, &g->ops);
 	spin_unlock_irq(&v->lock);
-	list_for_each_entry(save, &v->ready, list)
-		g->blocks_hint += save->blocks;
 	list_for_each_entry_safe(save, n, &v->ready, list) {
 		if (!group_add_save(g, save))
 			break;

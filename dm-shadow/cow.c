@@ -19,7 +19,8 @@
  *
  * While a group is being committed, further reads go on, and what they bring
  * makes the next group: the busier the device, the larger the group, with no
- * timer.  A write does not know its saves; it is released when the saved bits
+ * timer.  Where origin and area are one disk, a group waits for the reads under
+ * way.  A write does not know its saves; it is released when the saved bits
  * say so, which makes overlaps and writes of any size one case.
  *
  * A crash before 3 is complete leaves at most a record whose data does not fit
@@ -40,7 +41,7 @@
 
 #include "saver.h"
 
-#define PAGES_MAX	2048		/* 8 MiB of copies under way */
+#define PAGES_MAX	(2 * DMS_GATHER_BLOCKS)	/* of saves under way: 8 MiB */
 #define SPARE_SAVES	32
 #define COLLECT_CHUNKS	4096		/* looked up in one go: others wait */
 
@@ -310,6 +311,7 @@ static void read_chunks(struct dms_save *save, u32 index, u32 length)
 
 static void save_read(struct dms_save *save)
 {
+	save->v->nr_reading++;
 	atomic_set(&save->reads, 1);
 	read_chunks(save, 0, save->length);
 }
@@ -319,6 +321,7 @@ static void save_read_single(struct dms_save *save)
 	u32 i;
 
 	save->single = true;
+	save->v->nr_reading++;
 	atomic_set(&save->reads, save->length);
 	for (i = 0; i < save->length; i++)
 		read_chunks(save, i, 1);
@@ -454,6 +457,7 @@ static bool collect_bio(struct dms_volume *v, struct dms_copies *copies, struct 
 			/* Can't be known: that chunk of the copies is lost, no more. */
 			save->kind[0] = DMS_KIND_UNREADABLE;
 			*open = NULL;
+			v->nr_reading++;
 			reads_over(save);
 		}
 	}
@@ -511,6 +515,7 @@ static void examine(struct dms_volume *v, struct list_head *done)
 
 	list_for_each_entry_safe(save, n, done, list) {
 		list_del(&save->list);
+		v->nr_reading--;
 		if (save->stale) {
 			dms_save_free(save);
 			continue;

@@ -9,6 +9,8 @@
 
 #include "volume.h"
 
+#define DMS_GATHER_BLOCKS	1024		/* a group of 4 MiB waits for no more */
+
 /* A run of origin chunks on its way to the diff area. */
 struct dms_save {
 	struct list_head list;

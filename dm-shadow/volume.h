@@ -280,6 +280,7 @@ struct dms_volume {
 	struct list_head waiting;	/* detained bios, in order of arrival */
 	struct rb_root pending;		/* saves, by chunk */
 	struct list_head ready;		/* saves to be committed */
+	u32 nr_reading;			/* saves being read */
 	struct dms_group *group;	/* one at a time */
 	bool group_busy;
 	unsigned int active;		/* table[] being filled */
