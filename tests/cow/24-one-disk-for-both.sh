@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that where origin and diff area are partitions of one disk, first writes that
 # are under way together are saved together, and that the copy is whole.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 requires addpart
 depth=8 writes=64

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Proves that a volume of 16 TiB with chunks of 4 KiB (2^32 of them) works up to its
 # last sector, takes memory for what was touched only, and is active again at once.
+# slowest
 . "$(dirname "$0")/../shadow.sh"
 end=$((1 << 35))		# sectors
 truncate -s 16T o
