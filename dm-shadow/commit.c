@@ -3,13 +3,14 @@
  * The saver's second half: what has been read becomes durable and known.
  *
  * See cow.c for the steps.  A group is all that is ready when the one before is
- * over; there is one at a time.
+ * over, or when gather() says so; there is one at a time.
  */
 #include <linux/blkdev.h>
 
 #include "saver.h"
 
 #define GROUP_RETRIES	2
+#define GATHER_TIME	(HZ / 4)
 
 enum group_state { GROUP_WRITING, GROUP_FLUSHING };
 
@@ -285,12 +286,15 @@ static void give_up(struct dms_volume *v)
 /*
  * Are reads under way that the group should wait for?  If origin and area are one disk
  * it is at work meanwhile, and has the less to flush and to seek the larger groups are;
- * of two the area's would be idle.
+ * of two the area's would be idle.  Not for long: a read may be slow, or fail slowly.
  */
 static bool gather(struct dms_volume *v, u32 blocks)
 {
-	return v->nr_reading && v->origin->bd_disk == v->area->bd_disk &&
-	       blocks < DMS_GATHER_BLOCKS && list_empty(&v->ops);
+	struct dms_save *first = list_first_entry_or_null(&v->ready, struct dms_save, list);
+
+	return first && v->nr_reading && v->origin->bd_disk == v->area->bd_disk &&
+	       blocks < DMS_GATHER_BLOCKS && list_empty(&v->ops) &&
+	       time_before(jiffies, first->since + GATHER_TIME);
 }
 
 void dms_group_start(struct dms_volume *v)

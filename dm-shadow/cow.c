@@ -526,6 +526,7 @@ static void examine(struct dms_volume *v, struct list_head *done)
 		}
 		for (i = 0; i < save->length; i++)
 			examine_chunk(save, i);
+		save->since = jiffies;
 		list_add_tail(&save->list, &v->ready);
 	}
 }
@@ -623,7 +624,7 @@ static void saver(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
-/* Something was short and nothing is under way that would tell when it is there. */
+/* Something was short, or gathered for, and nothing may tell when that is over. */
 static void stalled(struct work_struct *work)
 {
 	struct dms_volume *v = container_of(work, struct dms_volume, stall_work.work);

@@ -2,7 +2,7 @@
 /*
  * What the parts of a merge share: merge.c, which decides what comes home when;
  * merge-bring.c, which moves the data; merge-home.c, which keeps and records what is
- * home.  All of it belongs to the merge's work item alone.
+ * home.
  */
 #ifndef DM_SHADOW_MERGE_H
 #define DM_SHADOW_MERGE_H
@@ -14,7 +14,7 @@
 
 struct dms_batch;
 
-/* The merge's memory. */
+/* The merge's memory, its work item's own. */
 struct dms_merge {
 	struct dms_volume *v;
 	u32 nr;				/* batches */

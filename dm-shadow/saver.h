@@ -21,6 +21,7 @@ struct dms_save {
 	u32 tag;
 	u32 blocks;			/* pages held */
 	atomic_t reads;
+	unsigned long since;		/* jiffies, read and ready */
 	bool stale;			/* from before a creation */
 	bool failed;			/* the read of the whole run */
 	bool single;			/* being read chunk by chunk */
@@ -40,7 +41,7 @@ void dms_saver_want(struct dms_volume *v, int what);
 int dms_group_init(struct dms_volume *v);
 /* Tolerates a half-made one. */
 void dms_group_exit(struct dms_volume *v);
-/* Begin to commit what is ready, if no group is under way. */
+/* Begin to commit what is ready, if no group is under way and none is to wait. */
 void dms_group_start(struct dms_volume *v);
 /* The group's writes are over, or its flush. */
 void dms_group_finish(struct dms_volume *v);

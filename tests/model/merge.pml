@@ -292,7 +292,7 @@ inline fail(number)
 		op_arg = 0;
 		forget_save(0);
 		forget_save(1);
-		/* The merge gets -EROFS, abandon() waits for what is under way. */
+		/* The merge gets -EROFS, dms_merge_abandon() waits for what is under way. */
 		at = (at == RECORD || at == SAVING -> IDLE : at)
 	}
 }
@@ -384,7 +384,7 @@ active proctype merge()
 		on_way = bring;
 		at = WRITING
 	   }
-	/* settle() */
+	/* dms_merge_settle() */
 #ifdef WRONG_NO_SETTLE
 	:: d_step { at == WRITING -> at = WRITTEN }
 #else
@@ -392,7 +392,7 @@ active proctype merge()
 #endif
 	:: d_step { on_way & 1 -> cur[0] = FOUND_DATA(0); on_way = on_way & ~1 }
 	:: d_step { on_way & 2 -> cur[1] = FOUND_DATA(1); on_way = on_way & ~2 }
-	/* dms_io_flush(), record_home(), record_cursor() */
+	/* dms_io_flush(), dms_merge_record_home(), dms_merge_record_cursor() */
 	:: d_step {
 		at == WRITTEN;
 #ifndef WRONG_NO_FLUSH
