@@ -58,7 +58,7 @@ static int read_super(struct dms_volume *v, char **error)
 	return 0;
 }
 
-static int check_super(struct dms_volume *v, const struct dms_config *c, char **error)
+static int check_super(struct dms_volume *v, char **error)
 {
 	struct dms_super *s = &v->super;
 
@@ -70,10 +70,6 @@ static int check_super(struct dms_volume *v, const struct dms_config *c, char **
 	if (bdev_nr_sectors(v->area) < s->area_blocks * DMS_BLOCK_SECTORS) {
 		*error = "Diff device is smaller than the diff area on it";
 		return -ENOSPC;
-	}
-	if (c->origin_sectors < s->origin_sectors) {
-		*error = "Origin is smaller than the one this diff area belongs to";
-		return -EINVAL;
 	}
 	if (bdev_logical_block_size(v->area) > DMS_BLOCK_SIZE ||
 	    bdev_logical_block_size(v->origin) > DMS_BLOCK_SIZE) {
@@ -344,10 +340,8 @@ static int alloc_all(struct dms_volume *v)
 	v->table[1] = dms_table_create(v->chunk_blocks, table_bytes);
 	v->cache = dms_cache_create(v, v->cache_kib / 2);
 	v->alloc = dms_alloc_create(v->area_chunks);
-	v->saved = dms_bits_create(v->origin_chunks);
 	v->slots = kvcalloc(BITS_TO_LONGS(v->super.bitmap_pairs), sizeof(long), GFP_KERNEL);
-	if (!trees || !v->table[0] || !v->table[1] || !v->cache || !v->alloc || !v->saved ||
-	    !v->slots)
+	if (!trees || !v->table[0] || !v->table[1] || !v->cache || !v->alloc || !v->slots)
 		return -ENOMEM;
 	return dms_shadows_replace(v, NULL, NULL);
 }
@@ -369,16 +363,44 @@ void dms_area_free(struct dms_volume *v)
 	dms_blocks_exit(&v->shadows_place);
 }
 
+/*
+ * The size the origin had at last.  The superblock tells that of a checkpoint; if the
+ * origin grew after it, and copies were taken, they tell.  Growth that no copy knows of
+ * needs no memory: resume takes it over again.
+ */
+static int take_size(struct dms_volume *v, const struct dms_config *c, char **error)
+{
+	struct dms_copies *copies = rcu_dereference_protected(v->copies, 1);
+	u64 sectors = v->super.origin_sectors;
+	u32 i;
+
+	for (i = 0; i < copies->nr; i++)
+		sectors = max(sectors, copies->shadow[i]->info.origin_sectors);
+	if (c->origin_sectors < sectors) {
+		*error = "Origin is smaller than the one this diff area belongs to";
+		return -EINVAL;
+	}
+	v->super.origin_sectors = sectors;
+	v->origin_sectors = sectors;
+	v->origin_chunks = DIV_ROUND_UP_ULL(sectors, 1ULL << v->chunk_shift);
+	*error = "Out of memory";
+	v->saved = dms_bits_create(v->origin_chunks);
+	return v->saved ? 0 : -ENOMEM;
+}
+
 /* A volatile area is empty at each activation; its layout keeps its place. */
-static int open_volatile(struct dms_volume *v)
+static int open_volatile(struct dms_volume *v, const struct dms_config *c, char **error)
 {
 	u64 end = v->super.bitmap_block + 2 * v->super.bitmap_pairs;
+	int r = take_size(v, c, error);
 
+	if (r)
+		return r;
 	v->found = DMS_FOUND_NEW;
 	return dms_alloc_claim(v->alloc, 0, DIV_ROUND_UP_ULL(end, v->chunk_blocks));
 }
 
-static int open_persistent(struct dms_volume *v, char **error)
+static int open_persistent(struct dms_volume *v, const struct dms_config *c, char **error)
 {
 	bool clean = v->super.flags & DMS_SUPER_CLEAN, any = false;
 	int r;
@@ -389,19 +411,24 @@ static int open_persistent(struct dms_volume *v, char **error)
 	v->shadows_dirty = false;	/* as loaded */
 	v->generation = v->super.generation;
 	v->checkpoint_seq = v->super.sequence;
-	if (clean && origin_changed(v)) {
+	if (!clean) {
+		*error = "Journal of the diff area can't be replayed";
+		r = dms_replay(v, &any);
+		if (r)
+			return r;
+	}
+	r = take_size(v, c, error);
+	if (r)
+		return r;
+	if (!clean) {
+		v->found = DMS_FOUND_RECOVERED;
+	} else if (origin_changed(v)) {
 		DMWARN("%s: origin was written meanwhile: its shadow copies are suspect",
 		       v->name);
 		v->found = DMS_FOUND_CHANGED;
 		mark_all(v, DMS_SHADOW_SUSPECT);
-	} else if (clean) {
-		v->found = v->nr_prints ? DMS_FOUND_CLEAN : DMS_FOUND_NEW;
 	} else {
-		*error = "Journal of the diff area can't be replayed";
-		v->found = DMS_FOUND_RECOVERED;
-		r = dms_replay(v, &any);
-		if (r)
-			return r;
+		v->found = v->nr_prints ? DMS_FOUND_CLEAN : DMS_FOUND_NEW;
 	}
 	if (v->super.flags & DMS_SUPER_LOST) {
 		mark_all(v, DMS_SHADOW_INVALID);
@@ -436,7 +463,7 @@ int dms_area_open(struct dms_volume *v, const struct dms_config *c, char **error
 
 	r = read_super(v, error);
 	if (!r)
-		r = check_super(v, c, error);
+		r = check_super(v, error);
 	if (r)
 		return r;
 	v->is_volatile = s->flags & DMS_SUPER_VOLATILE;
@@ -446,14 +473,12 @@ int dms_area_open(struct dms_volume *v, const struct dms_config *c, char **error
 	v->chunk_shift = ilog2(s->chunk_blocks) + DMS_BLOCK_SHIFT - SECTOR_SHIFT;
 	v->area_chunks = dms_super_chunks(s);
 	v->reserve = v->area_chunks / 64 + 8;
-	v->origin_sectors = s->origin_sectors;	/* growth is taken over at resume */
-	v->origin_chunks = DIV_ROUND_UP_ULL(v->origin_sectors, 1ULL << v->chunk_shift);
 
 	*error = "Out of memory";
 	r = alloc_all(v);
 	if (r)
 		return r;
-	return v->is_volatile ? open_volatile(v) : open_persistent(v, error);
+	return v->is_volatile ? open_volatile(v, c, error) : open_persistent(v, c, error);
 }
 
 void dms_area_close(struct dms_volume *v)

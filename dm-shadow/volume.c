@@ -86,7 +86,6 @@ static struct dms_volume *volume_create(const struct dms_config *c, char **error
 	v->origin = c->origin;
 	v->area = c->area;
 	v->cache_kib = c->cache_kib;
-	v->origin_sectors = c->origin_sectors;
 	v->suspended = true;
 	snprintf(v->name, sizeof(v->name), "%pg", c->origin);
 	r = init_srcu_struct(&v->srcu);

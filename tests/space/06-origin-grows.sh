@@ -1,7 +1,7 @@
 #!/bin/bash
 # Proves that the origin may grow: by a reload of the table, online, and while
 # inactive; copies keep the size and content they were taken with, new ones have
-# the new size; and that it may not shrink.
+# the new size, after a power cut, too; and that it may not shrink.
 # slow
 . "$(dirname "$0")/../shadow.sh"
 disk 32
@@ -9,8 +9,7 @@ whole=$DEV
 size=16003		# inside a chunk
 dm_create grows "0 $size linear $whole 0"
 origin=/dev/mapper/grows
-disk 64
-area=$DEV
+wrapped_area 64
 format_area "$area" $origin
 stomp fill $origin --seq 1
 activate
@@ -39,6 +38,12 @@ check 32000
 take
 large=$ID
 expect 32000 "$(listed "$large" 6)" "sectors of the large copy"
+stomp fill /dev/mapper/o --seq 3 --start 24000 --count 64
+# The superblock, of before the growth, knows only the smaller size
+power_cut
+bad_table 'small|short|shrunk|size' "0 16003 shadow-origin $origin $area"
+activate
+expect recovered "$(status 26)" "how it was found"
 stomp fill /dev/mapper/o --seq 3
 holds "$large" 2
 check 32000
