@@ -5,7 +5,7 @@
 # timeout: 600
 # slowest
 . "$(dirname "$0")/rig.sh"
-record 1024 6144 "--chunk-size 4K --journal-size 128K" --ops 500 --copies 4 --pace 3 \
+record flush 1024 6144 "--chunk-size 4K --journal-size 128K" --ops 500 --copies 4 --pace 3 \
 	--max-write 128K --writers 2 --limit 1400 --without merge
 cut_power lose --go-on 100 --count "$(count 60 1000)"
 cut_power boundary --go-on 100 --count "$(count 60 0)"

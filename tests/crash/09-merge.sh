@@ -4,14 +4,13 @@
 # timeout: 600
 # slowest
 . "$(dirname "$0")/rig.sh"
-for seed in 1 2; do
-	record 2048 14336 "--chunk-size 16K" --ops 120 --copies 4 --pace 1 --max-write 32K \
+for cache in flush fua; do
+	record $cache 2048 14336 "--chunk-size 16K" --ops 120 --copies 4 --pace 1 --max-write 32K \
 		--writers 1 --without exempt,reactivate --merges 4
 	cut_power boundary --merging --count "$(count 30 0)"
 	cut_power lose --merging --count "$(count 20 1000)"
 	cut_power boundary --count "$(count 30 0)"
 	cut_power lose --count "$(count 20 1000)"
-	dm_remove scratch1
-	dm_remove scratch2
-	SEED=$((SEED + seed))
+	scratch_gone
+	SEED=$((SEED + 1))
 done

@@ -21,18 +21,22 @@ slices()
 	done
 }
 
-# record ORIGIN-KIB AREA-KIB FORMAT-OPTIONS STOMP-OPTION...: a run of stomp; sets
-# log, and origin and area, the scratch devices for cuts
+# record CACHE ORIGIN-KIB AREA-KIB FORMAT-OPTIONS STOMP-OPTION...: a run of stomp; sets
+# log, and origin and area, the scratch devices for cuts.  CACHE tells how a write is made
+# durable, flush or fua: the saver has another way for each.
 record()
 {
-	local o=$(($1 * 2)) a=$(($2 * 2)) options=$3 backing
+	local cache=$1 o=$(($2 * 2)) a=$(($3 * 2)) options=$4 backing queue
 
-	shift 3
+	shift 4
 	disk $(((o + a + 2047) / 2048))
 	backing=$DEV
 	disk 512
 	log=$DEV
-	dm_create logged "0 $((o + a)) recorder $backing $log"
+	dm_create logged "0 $((o + a)) recorder $backing $log ${cache#flush}"
+	queue=/sys/dev/block/$(mountpoint -x "$DEV")/queue
+	expect "write back" "$(cat "$queue/write_cache")" "cache"
+	expect "$([ "$cache" = fua ] && echo 1 || echo 0)" "$(cat "$queue/fua")" "FUA"
 	slices slice /dev/mapper/logged $o $a
 	# shellcheck disable=SC2086
 	format_area /dev/mapper/slice2 /dev/mapper/slice1 $options
@@ -49,6 +53,13 @@ record()
 	disk $(((a + 2047) / 2048))
 	dm_create scratch2 "0 $a linear $DEV 0"
 	area=/dev/mapper/scratch2
+}
+
+# scratch_gone: record may be called again
+scratch_gone()
+{
+	dm_remove scratch1
+	dm_remove scratch2
 }
 
 # cut_power MODE [OPTION...]

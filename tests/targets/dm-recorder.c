@@ -12,8 +12,10 @@
  * for the flush that took it along, and so comes behind a later flush that was
  * faster; and a plain write before a FUA write comes behind it.
  *
- *	recorder DEVICE LOG-DEVICE
+ *	recorder DEVICE LOG-DEVICE [fua]
  *	message: mark TEXT
+ *
+ * It has a volatile write cache if DEVICE has one; with "fua" it has one that takes FUA.
  *
  * The recording is kept in memory and written to LOG-DEVICE when the target goes.
  */
@@ -197,8 +199,8 @@ static int recorder_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	struct recorder *r;
 	int rc;
 
-	if (argc != 2) {
-		ti->error = "Two arguments: device, log device";
+	if (argc < 2 || argc > 3 || (argc == 3 && strcasecmp(argv[2], "fua"))) {
+		ti->error = "Arguments: device, log device, perhaps fua";
 		return -EINVAL;
 	}
 	r = kzalloc(sizeof(*r), GFP_KERNEL);
@@ -225,7 +227,7 @@ static int recorder_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	ti->num_flush_bios = 1;
 	ti->num_discard_bios = 1;
 	ti->num_write_zeroes_bios = 1;
-	ti->flush_supported = true;
+	ti->flush_supported = argc == 3;	/* else as the device below */
 	ti->per_io_data_size = sizeof(struct recorder_bio);
 	return 0;
 
