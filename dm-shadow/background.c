@@ -378,6 +378,9 @@ void dms_mark_lost(struct dms_volume *v)
 	if (v->is_volatile || v->super.flags & DMS_SUPER_LOST)
 		return;
 	v->super.flags |= DMS_SUPER_LOST;
+	/* The record of a merge that was refused may have got to the medium. */
+	if (!READ_ONCE(v->merge_shadow))
+		v->super.flags |= DMS_SUPER_MERGED;
 	if (dms_super_write(v)) {
 		v->super.flags &= ~DMS_SUPER_LOST;
 		/* Perhaps the device comes back. */
@@ -390,12 +393,14 @@ static void background(struct work_struct *work)
 {
 	struct dms_volume *v = container_of(work, struct dms_volume, back_work);
 	unsigned int noio = memalloc_noio_save();
+	struct dms_op none = {};
 	u32 from;
 
 	mutex_lock(&v->back_mutex);
 	if (READ_ONCE(v->closing))
 		goto out;
 	if (v->mode != DMS_MODE_RW) {
+		dms_saver_commit(v, &none);	/* what has begun is over */
 		dms_mark_lost(v);
 		/* Marked or not, from here on the origin goes first (I6). */
 		WRITE_ONCE(v->nr_needy, 0);

@@ -104,7 +104,7 @@ enum dms_super_flags {
 	DMS_SUPER_CLEAN		= 1 << 0,	/* deactivated; fingerprint holds */
 	DMS_SUPER_VOLATILE	= 1 << 1,	/* content means nothing after activation */
 	DMS_SUPER_LOST		= 1 << 2,	/* failed in use: no copy here is valid */
-	DMS_SUPER_MERGED	= 1 << 3,	/* the merge that the root tells of is over */
+	DMS_SUPER_MERGED	= 1 << 3,	/* no merge is under way, in spite of records */
 };
 
 enum dms_when_full {

@@ -11,9 +11,13 @@
 need_target failnth
 disk 2
 dm_create nth-origin "0 $(sectors "$DEV") failnth $DEV"
-disk 4
-dm_create nth-area "0 $(sectors "$DEV") failnth $DEV"
 origin=/dev/mapper/nth-origin area=/dev/mapper/nth-area
-format_area $area $origin --chunk-size 4K --journal-size 512K
-# shellcheck disable=SC2046 # a word or none
-faults io $origin $area $(count '' all)
+# What is written is flushed, or made durable by FUA, two groups of saves at a time
+for cache in flush fua; do
+	disk 4
+	dm_create nth-area "0 $(sectors "$DEV") failnth $DEV ${cache#flush}"
+	format_area $area $origin --chunk-size 4K --journal-size 512K
+	# shellcheck disable=SC2046 # a word or none
+	faults io $origin $area $(count '' all)
+	dm_remove nth-area
+done

@@ -3,7 +3,7 @@
  * For tests: a device of which the nth request from now on fails with EIO, and does
  * not reach the medium.
  *
- *	failnth DEVICE
+ *	failnth DEVICE [fua]		"fua": with a write cache that takes FUA; else as DEVICE
  *	message: reads|writes N COUNT	the Nth read, or write, flush, discard, and COUNT - 1
  *					after it; N 0: none
  *	status: requests of that kind since, requests that failed
@@ -29,8 +29,8 @@ static int failnth_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	struct failnth *f;
 	int rc;
 
-	if (argc != 1) {
-		ti->error = "One argument: device";
+	if (argc < 1 || argc > 2 || (argc == 2 && strcasecmp(argv[1], "fua"))) {
+		ti->error = "Arguments: device, perhaps fua";
 		return -EINVAL;
 	}
 	f = kzalloc(sizeof(*f), GFP_KERNEL);
@@ -49,7 +49,7 @@ static int failnth_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	ti->num_flush_bios = 1;
 	ti->num_discard_bios = 1;
 	ti->num_write_zeroes_bios = 1;
-	ti->flush_supported = true;
+	ti->flush_supported = argc == 2;
 	return 0;
 }
 
