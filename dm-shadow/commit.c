@@ -385,7 +385,7 @@ static void group_failed(struct dms_volume *v, struct dms_group *g)
 static void group_publish(struct dms_volume *v, struct dms_group *g)
 {
 	struct dms_save *save, *n;
-	struct dms_op *op, *on;
+	struct dms_op *op;
 	u32 i;
 
 	g->retries = 0;
@@ -409,13 +409,14 @@ static void group_publish(struct dms_volume *v, struct dms_group *g)
 		list_del(&save->list);
 		dms_save_free(save);
 	}
-	list_for_each_entry_safe(op, on, &g->ops, list) {
-		list_del(&op->list);
-		if (op->apply)
+	/* What a checkpoint cuts off the journal is true when it turns to the other table. */
+	list_for_each_entry(op, &g->ops, list)
+		if (op->apply && op->add)
 			op->apply(v, op);
-		op->error = 0;
-		complete(&op->done);
-	}
+	list_for_each_entry(op, &g->ops, list)
+		if (op->apply && !op->add)
+			op->apply(v, op);
+	ops_complete(&g->ops, 0);
 }
 
 void dms_group_finish(struct dms_volume *v)
