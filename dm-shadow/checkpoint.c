@@ -497,7 +497,7 @@ u64 dms_checkpoint_need(struct dms_volume *v, u32 more)
 	/* Those without a descriptor take one now, and another when all are written again. */
 	if (more > refs)
 		more += more - refs;
-	/* The index of what is in memory, no leaf emptier than half, and a group more. */
+	/* The index of what is in memory, no leaf emptier than half, and groups under way. */
 	blocks = 2 * div_u64((slots + DMS_GROUP_RUNS) *
 			     (sizeof(struct dms_disk_entry) + v->chunk_blocks * sizeof(__le32)),
 			     DMS_PAYLOAD_SIZE);

@@ -2,8 +2,10 @@
 /*
  * The saver's second half: what has been read becomes durable and known.
  *
- * See cow.c for the steps.  A group is all that is ready when the one before is
- * over, or when gather() says so; there is one at a time.
+ * See cow.c for the steps.  A group is all that is ready when it begins.  Two may be
+ * under way where each is durable when its writes end; they are published in order, and
+ * what the second leaves on disk counts only if the first is there: its journal blocks
+ * follow, and do not call the first's *stable*.
  */
 #include <linux/blkdev.h>
 
@@ -18,17 +20,18 @@ struct dms_group {
 	struct dms_volume *v;
 	enum group_state state;
 	atomic_t remaining;
+	bool over;			/* set last by its last bio */
 	blk_status_t status;
-	unsigned int retries;
 	struct list_head saves, ops;
-	u32 nr_runs, nr_journal;
-	u32 min_journal;		/* blocks an attempt that failed may have left */
-	u32 chunks;			/* in runs: slots of the table spoken for */
+	u32 nr_runs;
+	u32 nr_journal, max_journal;
+	u64 sequence;			/* of its first journal block */
+	u32 table_room;			/* slots of the table left for it */
+	u32 chunks;			/* in runs: slots it takes */
 	u32 blocks_hint;
 	u64 ceiling;			/* of area chunks in use */
 	struct bio *bio;		/* data, being filled */
 	u64 bio_next;			/* block that would continue it */
-	void *journal[DMS_GROUP_JOURNAL];
 	struct dms_journal_block jb;
 	struct {
 		struct dms_exception e;
@@ -38,21 +41,27 @@ struct dms_group {
 
 /* --- 3: commit --- */
 
+static void group_put(struct dms_group *g)
+{
+	struct dms_volume *v = g->v;
+
+	/* dms_saver_exit() waits for this section: the saver may be through with @g. */
+	rcu_read_lock();
+	if (atomic_dec_and_test(&g->remaining)) {
+		smp_store_release(&g->over, true);	/* dms_group_finish() */
+		dms_saver_wake(v);
+	}
+	rcu_read_unlock();
+}
+
 static void group_endio(struct bio *bio)
 {
 	struct dms_group *g = bio->bi_private;
-	struct dms_volume *v = g->v;
-	unsigned long flags;
 
 	if (bio->bi_status)
 		g->status = bio->bi_status;
 	bio_put(bio);
-	if (!atomic_dec_and_test(&g->remaining))
-		return;
-	spin_lock_irqsave(&v->lock, flags);
-	v->group_done = true;
-	spin_unlock_irqrestore(&v->lock, flags);
-	dms_saver_wake(v);
+	group_put(g);
 }
 
 static struct bio *group_bio(struct dms_group *g, u64 block, u32 vecs, blk_opf_t opf)
@@ -90,9 +99,31 @@ static void group_add_data(struct dms_group *g, u64 block, struct page **page, u
 	}
 }
 
-static u64 journal_room(struct dms_volume *v)
+/* The @nr'th of the groups under way, the oldest first. */
+static struct dms_group *group_of(struct dms_volume *v, u32 nr)
 {
-	return v->super.journal_blocks - (v->journal_head - READ_ONCE(v->journal_tail));
+	return v->group[(v->oldest_group + nr) % DMS_GROUPS];
+}
+
+/* Groups under way have no more than one of them could have: retried, they are one. */
+static void *journal_page(struct dms_group *g, u32 nr)
+{
+	return g->v->journal_page[(g->sequence + nr) % DMS_GROUP_JOURNAL];
+}
+
+static u64 journal_room(struct dms_volume *v, u64 sequence)
+{
+	return v->super.journal_blocks - (sequence - READ_ONCE(v->journal_tail));
+}
+
+/* The group's last journal block will not change any more. */
+static void group_seal(struct dms_group *g)
+{
+	struct dms_volume *v = g->v;
+	u64 sequence = g->sequence + g->nr_journal - 1;
+
+	dms_journal_seal(&g->jb, v->super.journal_block + sequence % v->super.journal_blocks,
+			 sequence, v->generation, v->journal_head, v->super.uuid);
 }
 
 /* Begin the group's next journal block.  False: none left. */
@@ -100,18 +131,15 @@ static bool group_next_journal(struct dms_group *g, u32 reserve)
 {
 	struct dms_volume *v = g->v;
 
-	if (g->nr_journal == DMS_GROUP_JOURNAL)
+	if (g->nr_journal == g->max_journal)
 		return false;
-	if (journal_room(v) < g->nr_journal + 1 + reserve) {
+	if (journal_room(v, g->sequence) < g->nr_journal + 1 + reserve) {
 		dms_saver_want(v, DMS_WANT_CHECKPOINT);
 		return false;
 	}
 	if (g->nr_journal)
-		dms_journal_seal(&g->jb, v->super.journal_block +
-				 (v->journal_head + g->nr_journal - 1) % v->super.journal_blocks,
-				 v->journal_head + g->nr_journal - 1, v->generation,
-				 v->journal_head, v->super.uuid);
-	dms_journal_begin(&g->jb, g->journal[g->nr_journal++]);
+		group_seal(g);
+	dms_journal_begin(&g->jb, journal_page(g, g->nr_journal++));
 	return true;
 }
 
@@ -130,7 +158,7 @@ static bool group_add_op(struct dms_group *g, struct dms_op *op)
 {
 	u32 slots = op->home ? op->home->length : 0;
 
-	if (slots > dms_table_room(g->v->table[g->v->active]) - g->chunks) {
+	if (slots > g->table_room - g->chunks) {
 		dms_saver_want(g->v, DMS_WANT_CHECKPOINT);
 		return false;
 	}
@@ -167,7 +195,7 @@ static u32 group_add_run(struct dms_group *g, struct dms_save *save, u32 index)
 	max = min(save->length - index, dms_journal_save_max(v->chunk_blocks));
 	while (n < max && save->kind[index + n] == save->kind[index])
 		n++;
-	n = min(n, dms_table_room(v->table[v->active]) - g->chunks);
+	n = min(n, g->table_room - g->chunks);
 	if (!n) {
 		dms_saver_want(v, DMS_WANT_CHECKPOINT);
 		return 0;
@@ -229,19 +257,16 @@ static bool group_add_save(struct dms_group *g, struct dms_save *save)
 static void group_submit_journal(struct dms_group *g)
 {
 	struct dms_volume *v = g->v;
-	u64 slot = v->journal_head % v->super.journal_blocks;
+	u64 slot = g->sequence % v->super.journal_blocks;
 	struct bio *bio = NULL;
 	u32 i;
 
 	if (!g->nr_journal)
 		return;
 	/* What an earlier attempt wrote behind this one's end must not be replayed. */
-	while (g->nr_journal < g->min_journal && group_next_journal(g, 0))
+	while (g->nr_journal < v->min_journal && group_next_journal(g, 0))
 		;
-	dms_journal_seal(&g->jb, v->super.journal_block +
-			 (v->journal_head + g->nr_journal - 1) % v->super.journal_blocks,
-			 v->journal_head + g->nr_journal - 1, v->generation, v->journal_head,
-			 v->super.uuid);
+	group_seal(g);
 	for (i = 0; i < g->nr_journal; i++, slot++) {
 		if (slot == v->super.journal_blocks) {
 			slot = 0;
@@ -251,7 +276,7 @@ static void group_submit_journal(struct dms_group *g)
 		if (!bio)
 			bio = group_bio(g, v->super.journal_block + slot, g->nr_journal - i,
 					REQ_OP_WRITE | REQ_META);
-		__bio_add_page(bio, virt_to_page(g->journal[i]), DMS_BLOCK_SIZE, 0);
+		__bio_add_page(bio, virt_to_page(journal_page(g, i)), DMS_BLOCK_SIZE, 0);
 	}
 	submit_bio_noacct(bio);
 }
@@ -297,16 +322,59 @@ static bool gather(struct dms_volume *v, u32 blocks)
 	       time_before(jiffies, first->since + GATHER_TIME);
 }
 
+/*
+ * May another group begin?  What an op changes may concern it: it comes after that.  One
+ * that is flushed would only be the smaller for not having waited.
+ */
+static bool may_start(struct dms_volume *v)
+{
+	u32 i;
+
+	for (i = 0; i < v->nr_groups; i++)
+		if (!list_empty(&group_of(v, i)->ops))
+			return false;
+	return !v->nr_groups || (v->nr_groups < DMS_GROUPS && !v->min_journal &&
+				 (v->fua || v->is_volatile || !v->volatile_cache));
+}
+
+/* The next group, empty. */
+static struct dms_group *group_prepare(struct dms_volume *v)
+{
+	struct dms_group *g = group_of(v, v->nr_groups), *before;
+	u32 i;
+
+	g->state = GROUP_WRITING;
+	g->over = false;
+	g->status = 0;
+	g->nr_runs = 0;
+	g->chunks = 0;
+	g->nr_journal = 0;
+	g->max_journal = DMS_GROUP_JOURNAL;
+	g->sequence = v->journal_head;
+	g->table_room = dms_table_room(v->table[v->active]);
+	for (i = 0; i < v->nr_groups; i++) {
+		before = group_of(v, i);
+		g->sequence += before->nr_journal;
+		g->max_journal -= before->nr_journal;
+		g->table_room -= before->chunks;
+	}
+	g->ceiling = dms_space_ceiling(v, 0);
+	atomic_set(&g->remaining, 1);
+	return g;
+}
+
 void dms_group_start(struct dms_volume *v)
 {
-	struct dms_group *g = v->group;
 	struct dms_save *save, *n;
 	struct dms_op *op, *on;
+	struct dms_group *g;
+	u32 blocks = 0;
 
-	if (v->group_busy)
+	if (!may_start(v))
 		return;
 	if (READ_ONCE(v->mode) != DMS_MODE_RW) {
-		give_up(v);
+		if (!v->nr_groups)
+			give_up(v);
 		return;
 	}
 	list_for_each_entry_safe(save, n, &v->ready, list)
@@ -315,19 +383,13 @@ void dms_group_start(struct dms_volume *v)
 			dms_save_free(save);
 		}
 
-	g->blocks_hint = 0;
 	list_for_each_entry(save, &v->ready, list)
-		g->blocks_hint += save->blocks;
-	if (gather(v, g->blocks_hint))
+		blocks += save->blocks;
+	if (gather(v, blocks))
 		return;
 
-	g->state = GROUP_WRITING;
-	g->status = 0;
-	g->nr_runs = 0;
-	g->chunks = 0;
-	g->nr_journal = 0;
-	g->ceiling = dms_space_ceiling(v, 0);
-	atomic_set(&g->remaining, 1);
+	g = group_prepare(v);
+	g->blocks_hint = blocks;
 	spin_lock_irq(&v->lock);
 	/* One that needs a checkpoint must not hold up the checkpoint's own. */
 	list_for_each_entry_safe(op, on, &v->ops, list)
@@ -341,15 +403,10 @@ void dms_group_start(struct dms_volume *v)
 	}
 	if (list_empty(&g->saves) && list_empty(&g->ops))
 		return;
-	v->group_busy = true;
+	v->nr_groups++;
 	group_submit_data(g);
 	group_submit_journal(g);
-	if (atomic_dec_and_test(&g->remaining)) {
-		spin_lock_irq(&v->lock);
-		v->group_done = true;
-		spin_unlock_irq(&v->lock);
-		dms_saver_wake(v);
-	}
+	group_put(g);
 }
 
 static void group_flush(struct dms_group *g)
@@ -357,6 +414,7 @@ static void group_flush(struct dms_group *g)
 	struct bio *bio;
 
 	g->state = GROUP_FLUSHING;
+	g->over = false;
 	atomic_set(&g->remaining, 0);
 	bio = group_bio(g, 0, 0, REQ_OP_WRITE | REQ_PREFLUSH);
 	bio->bi_opf &= ~REQ_FUA;
@@ -364,20 +422,29 @@ static void group_flush(struct dms_group *g)
 }
 
 /*
- * Writing failed.  Try again, with the data elsewhere: the chunks taken stay
- * marked in memory and are not tried again before the next activation.
+ * Writing the oldest group failed, and no write of any is under way.  Try all of them
+ * again, with the data elsewhere: the chunks taken stay marked in memory and are not
+ * tried again before the next activation.
  */
-static void group_failed(struct dms_volume *v, struct dms_group *g)
+static void groups_failed(struct dms_volume *v)
 {
+	int error = blk_status_to_errno(group_of(v, 0)->status);
+	u32 left = 0, i;
+
 	atomic64_inc(&v->stats.area_errors);
-	g->min_journal = max(g->min_journal, g->nr_journal);
-	if (g->retries++ == GROUP_RETRIES)
-		dms_volume_fail(v, DMS_MODE_RO, "can't write the diff area",
-				blk_status_to_errno(g->status));
-	list_splice_init(&g->saves, &v->ready);
-	spin_lock_irq(&v->lock);
-	list_splice_init(&g->ops, &v->ops);
-	spin_unlock_irq(&v->lock);
+	for (i = v->nr_groups; i--; ) {
+		struct dms_group *g = group_of(v, i);
+
+		left += g->nr_journal;
+		list_splice_init(&g->saves, &v->ready);
+		spin_lock_irq(&v->lock);
+		list_splice_init(&g->ops, &v->ops);
+		spin_unlock_irq(&v->lock);
+	}
+	v->nr_groups = 0;
+	v->min_journal = max(v->min_journal, left);
+	if (v->group_retries++ == GROUP_RETRIES)
+		dms_volume_fail(v, DMS_MODE_RO, "can't write the diff area", error);
 }
 
 /* --- 4: publish --- */
@@ -388,8 +455,8 @@ static void group_publish(struct dms_volume *v, struct dms_group *g)
 	struct dms_op *op;
 	u32 i;
 
-	g->retries = 0;
-	g->min_journal = 0;
+	v->group_retries = 0;
+	v->min_journal -= min(v->min_journal, g->nr_journal);
 	v->journal_head += g->nr_journal;
 	for (i = 0; i < g->nr_runs; i++) {
 		struct dms_exception *e = &g->run[i].e;
@@ -419,45 +486,70 @@ static void group_publish(struct dms_volume *v, struct dms_group *g)
 	ops_complete(&g->ops, 0);
 }
 
+static bool groups_over(struct dms_volume *v)
+{
+	u32 i;
+
+	for (i = 0; i < v->nr_groups; i++)
+		if (!smp_load_acquire(&group_of(v, i)->over))	/* group_put() */
+			return false;
+	return true;
+}
+
+/* What will soon be short? */
+static void look_ahead(struct dms_volume *v)
+{
+	struct dms_table *t = v->table[v->active];
+
+	if (dms_table_room(t) < dms_table_count(t) / 3 ||
+	    (!v->is_volatile &&
+	     journal_room(v, v->journal_head) < v->super.journal_blocks / 2) ||
+	    (dms_low_space(v) && !READ_ONCE(v->low_space_told)))
+		dms_background_wake(v);
+}
+
 void dms_group_finish(struct dms_volume *v)
 {
-	struct dms_group *g = v->group;
+	struct dms_group *g;
 
-	if (!g->status && g->state == GROUP_WRITING && v->volatile_cache && !v->fua &&
-	    !v->is_volatile && g->nr_journal) {
-		group_flush(g);		/* I1 */
-		return;
+	for (;;) {
+		g = group_of(v, 0);
+		if (!v->nr_groups || !smp_load_acquire(&g->over))	/* group_put() */
+			return;
+		if (g->status) {
+			if (!groups_over(v))
+				return;
+			groups_failed(v);
+		} else if (g->state == GROUP_WRITING && v->volatile_cache && !v->fua &&
+			   !v->is_volatile && g->nr_journal) {
+			group_flush(g);		/* I1 */
+		} else {
+			group_publish(v, g);
+			v->oldest_group = (v->oldest_group + 1) % DMS_GROUPS;
+			v->nr_groups--;
+			look_ahead(v);
+		}
 	}
-	v->group_busy = false;
-	if (g->status)
-		group_failed(v, g);
-	else
-		group_publish(v, g);
-	if (v->table[v->active] && dms_table_room(v->table[v->active]) <
-	    dms_table_count(v->table[v->active]) / 3)
-		dms_background_wake(v);
-	else if (!v->is_volatile && journal_room(v) < v->super.journal_blocks / 2)
-		dms_background_wake(v);
-	else if (dms_low_space(v) && !READ_ONCE(v->low_space_told))
-		dms_background_wake(v);
 }
 
 int dms_group_init(struct dms_volume *v)
 {
-	struct dms_group *g;
 	int i;
 
-	g = kvzalloc(sizeof(*g), GFP_KERNEL);
-	if (!g)
-		return -ENOMEM;
-	v->group = g;
-	g->v = v;
-	INIT_LIST_HEAD(&g->saves);
-	INIT_LIST_HEAD(&g->ops);
 	for (i = 0; i < DMS_GROUP_JOURNAL; i++) {
-		g->journal[i] = (void *)__get_free_page(GFP_KERNEL);
-		if (!g->journal[i])
+		v->journal_page[i] = (void *)__get_free_page(GFP_KERNEL);
+		if (!v->journal_page[i])
 			return -ENOMEM;
+	}
+	for (i = 0; i < DMS_GROUPS; i++) {
+		struct dms_group *g = kvzalloc(sizeof(*g), GFP_KERNEL);
+
+		if (!g)
+			return -ENOMEM;
+		g->v = v;
+		INIT_LIST_HEAD(&g->saves);
+		INIT_LIST_HEAD(&g->ops);
+		v->group[i] = g;
 	}
 	return 0;
 }
@@ -466,8 +558,8 @@ void dms_group_exit(struct dms_volume *v)
 {
 	int i;
 
-	for (i = 0; v->group && i < DMS_GROUP_JOURNAL; i++)
-		free_page((unsigned long)v->group->journal[i]);
-	kvfree(v->group);
-	v->group = NULL;
+	for (i = 0; i < DMS_GROUP_JOURNAL; i++)
+		free_page((unsigned long)v->journal_page[i]);
+	for (i = 0; i < DMS_GROUPS; i++)
+		kvfree(v->group[i]);
 }

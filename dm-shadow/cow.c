@@ -11,7 +11,8 @@
  *               for each block; what can't be read is recorded as unreadable
  *   3 commit    all saves that have been read by now form a group: their data
  *               and the journal blocks naming it are written side by side and
- *               made durable with one flush (or by FUA), one group at a time
+ *               made durable with one flush, one group at a time; by FUA, or
+ *               where no cache is volatile, up to two
  *   4 publish   the exceptions enter the table in memory (I1 before, I2 after),
  *               shadow reads still on the origin there drain (I3), the saved
  *               bits are set
@@ -259,10 +260,12 @@ static void reads_over(struct dms_save *save)
 	struct dms_volume *v = save->v;
 	unsigned long flags;
 
+	rcu_read_lock();	/* dms_saver_exit() waits */
 	spin_lock_irqsave(&v->lock, flags);
 	list_add_tail(&save->list, &v->read_done);
 	spin_unlock_irqrestore(&v->lock, flags);
 	dms_saver_wake(v);
+	rcu_read_unlock();
 }
 
 static void read_endio(struct bio *bio)
@@ -580,7 +583,6 @@ static void saver_pass(struct dms_volume *v)
 	struct bio_list incoming;
 	LIST_HEAD(read_done);
 	struct blk_plug plug;
-	bool group_done;
 	struct bio *bio;
 
 	spin_lock_irq(&v->lock);
@@ -588,8 +590,6 @@ static void saver_pass(struct dms_volume *v)
 	bio_list_merge(&incoming, &v->incoming);
 	bio_list_init(&v->incoming);
 	list_splice_init(&v->read_done, &read_done);
-	group_done = v->group_done;
-	v->group_done = false;
 	spin_unlock_irq(&v->lock);
 
 	while ((bio = bio_list_pop(&incoming))) {
@@ -599,14 +599,13 @@ static void saver_pass(struct dms_volume *v)
 	}
 	blk_start_plug(&plug);
 	examine(v, &read_done);
-	if (group_done)
-		dms_group_finish(v);
+	dms_group_finish(v);
 	release(v);
 	collect(v);
 	dms_group_start(v);
 	release(v);
 	blk_finish_plug(&plug);
-	if (!list_empty(&v->waiting) && !v->group_busy)
+	if (!list_empty(&v->waiting) && !v->nr_groups)
 		mod_delayed_work(v->save_wq, &v->stall_work, HZ / 10);
 }
 
@@ -679,6 +678,7 @@ void dms_saver_exit(struct dms_volume *v)
 	if (v->save_wq) {
 		/* Saves that nobody waits for may still be reading. */
 		wait_event(v->idle_wait, RB_EMPTY_ROOT(&v->pending));
+		synchronize_rcu();	/* completions have woken the saver */
 		cancel_delayed_work_sync(&v->stall_work);
 		flush_work(&v->save_work);
 		destroy_workqueue(v->save_wq);

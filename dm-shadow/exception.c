@@ -197,6 +197,13 @@ bool dms_table_is_home(const struct dms_table *t, u64 chunk, u32 tag)
 	return false;
 }
 
+bool dms_table_knows(const struct dms_table *t, const struct dms_exception *e)
+{
+	if (e->kind == DMS_KIND_HOME)
+		return dms_table_is_home(t, e->chunk, e->tag);
+	return dms_table_max_tag(t, e->chunk) >= e->tag;
+}
+
 static int rank_cmp(const void *a, const void *b, const void *priv)
 {
 	const struct dms_table *t = priv;

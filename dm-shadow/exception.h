@@ -46,6 +46,11 @@ bool dms_table_find(const struct dms_table *t, u64 chunk, u32 tag,
 u32 dms_table_max_tag(const struct dms_table *t, u64 chunk);
 /* Has merge @tag brought @chunk home? */
 bool dms_table_is_home(const struct dms_table *t, u64 chunk, u32 tag);
+/*
+ * For a journal read again: would @e, of length 1, be of no use?  What an attempt to
+ * commit has left may repeat what another says; the first counts.
+ */
+bool dms_table_knows(const struct dms_table *t, const struct dms_exception *e);
 
 /*
  * For writing the table out: sort by (chunk, tag, kind), then read by rank.

@@ -4,7 +4,7 @@
  *
  *   1. follow the journal from the root's sequence while blocks fit; the
  *      highest .stable among them says which are beyond doubt;
- *   2. of the others (the last group before the crash) read the data they
+ *   2. of the others (the last group before the crash, or two) read the data they
  *      name: the journal ends before the first block where a checksum differs
  *      (I4).  Writes that depend on it were not released (I1, I2);
  *   3. apply what remains.
@@ -229,17 +229,27 @@ static int apply_delete(struct dms_volume *v, u32 id)
 
 static int apply_save(struct replay *p, u64 sequence, const struct dms_record *rec)
 {
-	struct dms_volume *v = p->v;
+	struct dms_table *t = p->v->table[p->v->active];
+	struct dms_record one = *rec;
+	u32 i;
 	int r;
 
-	/* Left of an attempt that was repeated: the first one counts. */
-	if (rec->save.kind != DMS_KIND_HOME &&
-	    dms_table_max_tag(v->table[v->active], rec->save.chunk) >= rec->save.tag)
-		return 0;
-	r = claim(p, sequence, rec);
-	if (r)
-		return r;
-	return dms_table_add(v->table[v->active], &rec->save, rec->csums) ? 0 : -ENOSPC;
+	one.save.length = 1;
+	for (i = 0; i < rec->save.length; i++) {
+		if (!dms_table_knows(t, &one.save)) {
+			r = claim(p, sequence, &one);
+			if (r)
+				return r;
+			if (!dms_table_add(t, &one.save, one.csums))
+				return -ENOSPC;
+		}
+		one.save.chunk++;
+		if (one.save.kind == DMS_KIND_DATA) {
+			one.save.where++;
+			one.csums += p->v->chunk_blocks;
+		}
+	}
+	return 0;
 }
 
 static int apply(struct replay *p, u64 sequence, const struct dms_record *rec)

@@ -41,9 +41,9 @@ void dms_saver_want(struct dms_volume *v, int what);
 int dms_group_init(struct dms_volume *v);
 /* Tolerates a half-made one. */
 void dms_group_exit(struct dms_volume *v);
-/* Begin to commit what is ready, if no group is under way and none is to wait. */
+/* Begin to commit what is ready, if another group may be under way and none is to wait. */
 void dms_group_start(struct dms_volume *v);
-/* The group's writes are over, or its flush. */
+/* Publish the groups whose writes are over, or flush them. */
 void dms_group_finish(struct dms_volume *v);
 
 #endif

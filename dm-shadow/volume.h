@@ -73,7 +73,8 @@
 #define DMS_EXTRA_PRINTS	64	/* of them chosen by a message */
 #define DMS_SAVE_MAX_BLOCKS	256	/* of one read: a bio's worth */
 #define DMS_GROUP_RUNS		1024
-#define DMS_GROUP_JOURNAL	32	/* journal blocks of one group */
+#define DMS_GROUP_JOURNAL	32	/* journal blocks of all groups under way */
+#define DMS_GROUPS		2	/* under way at once */
 #define DMS_JOURNAL_RESERVE	4	/* journal blocks kept free of saves */
 #define DMS_JOURNAL_URGENT	2	/* and of what the background does not wait for */
 #define DMS_HOME_WANTED		64
@@ -275,14 +276,16 @@ struct dms_volume {
 	struct bio_list incoming;
 	struct list_head ops;
 	struct list_head read_done;	/* saves whose reads are over */
-	bool group_done;
 
 	struct list_head waiting;	/* detained bios, in order of arrival */
 	struct rb_root pending;		/* saves, by chunk */
 	struct list_head ready;		/* saves to be committed */
 	u32 nr_reading;			/* saves being read */
-	struct dms_group *group;	/* one at a time */
-	bool group_busy;
+	struct dms_group *group[DMS_GROUPS];
+	u32 oldest_group, nr_groups;	/* under way, a ring */
+	u32 group_retries;		/* of those */
+	u32 min_journal;		/* blocks that attempts that failed may have left */
+	void *journal_page[DMS_GROUP_JOURNAL];	/* of sequences modulo that */
 	unsigned int active;		/* table[] being filled */
 	u32 pages_held;
 	struct page *spare_page[DMS_SAVE_MAX_BLOCKS];

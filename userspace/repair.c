@@ -148,12 +148,10 @@ static int take_save(struct repair *r, const struct dms_record *rec)
 	struct dms_exception e = rec->save;
 	const u32 cb = r->image.chunk_blocks;
 	u32 i, n = e.length;
-	bool have;
 
 	for (i = 0, e.length = 1; i < n; i++, e.chunk++) {
-		have = e.kind == DMS_KIND_HOME ? dms_table_is_home(r->saves, e.chunk, e.tag) :
-		       dms_table_max_tag(r->saves, e.chunk) >= e.tag;
-		if (!have && !dms_table_add(r->saves, &e, rec->csums ? rec->csums + i * cb : NULL))
+		if (!dms_table_knows(r->saves, &e) &&
+		    !dms_table_add(r->saves, &e, rec->csums ? rec->csums + i * cb : NULL))
 			return -ENOMEM;
 		if (e.kind == DMS_KIND_DATA)
 			e.where++;

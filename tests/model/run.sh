@@ -80,6 +80,7 @@ crash=(saver -DWRITES=2 -DSUPERS=2)
 reader=(saver -DREADER -DWRITES=2 -DSUPERS=2 -DSPACE=2)
 holds "${crash[@]}"
 holds "${crash[@]}" -DFUA
+holds "${crash[@]}" -DFUA -DTWO
 holds "${reader[@]}"
 holds merge
 holds merge -DFAILING
@@ -87,11 +88,15 @@ if [ -n "${LONG:-}" ]; then
 	holds merge -DFAILING -DCRASHES=3
 	holds saver -DWRITES=3 -DSUPERS=1
 	holds saver -DWRITES=3 -DSUPERS=1 -DFUA
+	holds saver -DWRITES=3 -DSUPERS=1 -DFUA -DTWO
 	holds saver -DREADER -DWRITES=3 -DSUPERS=1 -DSPACE=2
 fi
 for mistake in NO_ORIGIN_FLUSH RELEASE_EARLY STALE NO_CHECKSUM STABLE FLUSH_EARLY EXACT \
 	DELETE_FIRST ROTATE TAIL_EARLY NO_PREFLUSH FREE_EARLY; do
 	finds $mistake "${crash[@]}"
+done
+for mistake in STABLE_SECOND ORDER; do
+	finds $mistake "${crash[@]}" -DFUA -DTWO
 done
 for mistake in PUBLISH_EARLY NO_DRAIN TRACK_LATE NO_SYNC; do
 	finds $mistake "${reader[@]}"

@@ -132,6 +132,7 @@ bool exact;
 #define READING	1
 #define READ	2
 #define GROUP	3
+#define SECOND	4
 typedef save {
 	byte state, tag, data, where;
 	bool stale;
@@ -143,11 +144,13 @@ save pending[CHUNKS];
 #define FLUSHING	2
 #define DURABLE		3
 byte group, group_blocks;
+byte second, second_blocks;	/* with FUA, if -DTWO: begun before that one is published */
 
-/* Ops: none, waiting, in the group, applied. */
+/* Ops: none, waiting, in the group, applied, in the second. */
 #define WAITING	1
 #define TAKEN	2
 #define APPLIED	3
+#define LATER	4
 byte op, op_type, op_copy, rotation;
 
 byte head = 1, tail = 1, rotate_seq;
@@ -320,15 +323,24 @@ inline save_free(c)
 	pending[c].stale = false
 }
 
+/* may_start() */
+#define NO_OP		(op != TAKEN && rotation != TAKEN)
+#ifdef TWO
+#define MAY_START	(group == IDLE || (second == IDLE && NO_OP))
+#else
+#define MAY_START	(group == IDLE)
+#endif
+
 /* examine(), dms_group_start(): what is of no use */
 inline discard(c)
 {
 	d_step {
-		pending[c].state == READ && (pending[c].stale || (group == IDLE && !copies));
+		pending[c].state == READ && (pending[c].stale || (MAY_START && !copies));
 		save_free(c)
 	}
 }
 
+#define NEXT		(head + group_blocks + second_blocks)
 /* A journal block of its own for each record; group_add_record(), group_submit_journal() */
 inline add_record(t, c, copy, place, what)
 {
@@ -339,24 +351,29 @@ inline add_record(t, c, copy, place, what)
 	rec[record_nr].tag = copy;
 	rec[record_nr].where = place;
 	rec[record_nr].data = what;
-	rec[record_nr].seq = head + group_blocks;
+	rec[record_nr].seq = NEXT;
 #ifdef WRONG_STABLE
-	rec[record_nr].stable = head + group_blocks + 1;
+	rec[record_nr].stable = NEXT + 1;
+#elif defined(WRONG_STABLE_SECOND)
+	rec[record_nr].stable = head + (group == IDLE -> 0 : group_blocks);
 #else
 	rec[record_nr].stable = head;
 #endif
-	j = (head + group_blocks) % SLOTS;
+	j = NEXT % SLOTS;
 	MAY(slot_may[j], record_nr);
 	slot_cur[j] = record_nr;	/* nobody reads it before it is written */
 	issue(AT_SLOT(j));
 #endif
-	group_blocks++
+	if
+	:: group == IDLE -> group_blocks++
+	:: else -> second_blocks++
+	fi
 }
 
 #ifdef READER
 #define ROOM		true
 #else
-#define ROOM		(head + group_blocks - tail < SLOTS)
+#define ROOM		(NEXT - tail < SLOTS)
 #endif
 #define FREE_CHUNK	(!(used & 1) -> 0 : (!(used & 2) -> 1 : (!(used & 4) -> 2 : \
 				(!(used & 8) -> 3 : 4))))
@@ -369,7 +386,7 @@ inline add_save(c)
 		i = FREE_CHUNK;
 		used = used | BIT(i);
 		pending[c].where = i;
-		pending[c].state = GROUP;
+		pending[c].state = (group == IDLE -> GROUP : SECOND);
 		MAY(data_may[i], pending[c].data);
 #ifdef WRONG_PUBLISH_EARLY
 		entry[ENTRY(c, pending[c].tag)] = i + 1;
@@ -392,16 +409,16 @@ inline add_save(c)
 inline group_start()
 {
 	d_step {
-		group == IDLE && ((op == WAITING && ROOM) || rotation == WAITING ||
-				  SAVABLE(0) || SAVABLE(1));
+		MAY_START && ((op == WAITING && ROOM) || rotation == WAITING ||
+			      SAVABLE(0) || SAVABLE(1));
 		if
 		:: op == WAITING && ROOM ->
-			op = TAKEN;
+			op = (group == IDLE -> TAKEN : LATER);
 			add_record(op_type, 0, op_copy, 0, 0)
 		:: else
 		fi;
 		if
-		:: rotation == WAITING -> rotation = TAKEN
+		:: rotation == WAITING -> rotation = (group == IDLE -> TAKEN : LATER)
 		:: else
 		fi;
 		if
@@ -410,7 +427,10 @@ inline group_start()
 			add_save(1)
 		:: else
 		fi;
-		group = (group_blocks -> WRITING : DURABLE);
+		if
+		:: group == IDLE -> group = (group_blocks -> WRITING : DURABLE)
+		:: else -> second = (second_blocks -> WRITING : DURABLE)
+		fi
 	}
 }
 
@@ -452,6 +472,29 @@ inline end_group()
 #endif
 		group = FLUSHING
 #endif
+	}
+}
+
+/* The second's writes are over, before the first's or after them. */
+inline end_second()
+{
+	d_step {
+		second == WRITING;
+		for (j : 0 .. CHUNKS - 1) {
+			if
+			:: pending[j].state == SECOND ->
+				data_cur[pending[j].where] = pending[j].data;
+				writing = writing & ~AT_DATA(pending[j].where);
+				ONLY(data_may[pending[j].where], pending[j].data)
+			:: else
+			fi
+		}
+		for (i : 1 .. second_blocks) {
+			j = (head + group_blocks + i - 1) % SLOTS;
+			writing = writing & ~AT_SLOT(j);
+			ONLY(slot_may[j], slot_cur[j])
+		}
+		second = DURABLE
 	}
 }
 
@@ -551,6 +594,15 @@ inline apply_ops()
 active proctype saver()
 {
 	do
+#ifdef WRONG_ORDER
+	:: d_step {		/* published before the first is durable */
+		second == DURABLE && pending[0].state == SECOND;
+		entry[ENTRY(0, pending[0].tag)] = pending[0].where + 1;
+		entry_in[ENTRY(0, pending[0].tag)] = ACTIVE;
+		saved = saved | BIT(0);
+		release_all()
+	   }
+#endif
 	:: collect(0)
 	:: collect(1)
 	:: discard(0)
@@ -580,6 +632,18 @@ active proctype saver()
 		apply_ops();
 		release_all();
 		group = IDLE
+#ifdef TWO
+		;
+		for (j : 0 .. CHUNKS - 1) {
+			pending[j].state = (pending[j].state == SECOND -> GROUP : pending[j].state)
+		}
+		op = (op == LATER -> TAKEN : op);
+		rotation = (rotation == LATER -> TAKEN : rotation);
+		group = second;
+		group_blocks = second_blocks;
+		second = IDLE;
+		second_blocks = 0
+#endif
 	   }
 	od
 }
@@ -590,6 +654,9 @@ active proctype device()
 	:: end_read(0)
 	:: end_read(1)
 	:: end_group()
+#ifdef TWO
+	:: end_second()
+#endif
 	:: end_flush()
 	od
 }

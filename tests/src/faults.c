@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "dm.h"
@@ -37,9 +38,12 @@ static bool tolerant;				/* errors may be seen */
 static bool write_may_fail;			/* for a while */
 static bool thorough;
 static const char *doing = "";
+static bool is_child;
 
 static void leave(void)
 {
+	if (is_child)
+		return;
 	dm_fail_nth = 0;
 	dm_drop(&copy);
 	dm_resume(ORIGIN);
@@ -63,6 +67,31 @@ static void write_range(u64 sector, u64 count)
 	close(fd);
 	for (i = sector; i < sector + count; i++)
 		now[i] = sequence;
+}
+
+/* @nr writes to chunks of their own, at the same time */
+static void write_at_once(u64 sector, u64 step, u32 nr)
+{
+	u32 i, k;
+	int status;
+
+	fflush(NULL);
+	for (i = 0; i < nr; i++)
+		switch (fork()) {
+		case -1:
+			die("no process");
+		case 0:
+			is_child = true;
+			write_range(sector + i * step, 8);
+			exit(0);
+		}
+	sequence++;
+	for (i = 0; i < nr; i++) {
+		if (wait(&status) < 0 || status)
+			die("%s: one of several writes failed", doing);
+		for (k = 0; k < 8; k++)
+			now[sector + i * step + k] = sequence;
+	}
 }
 
 static void verify_range(int fd, const char *what, const u32 *map, u64 at, u64 count)
@@ -535,9 +564,9 @@ static void go_on(void)
 
 	write_range(at, 64);
 	write_range(at + 500, 8);
-	write_range(64, 64);
+	write_at_once(64, 64, 6);
 	message("checkpoint");
-	write_range(at + 1000, 8);
+	write_at_once(at + 1000, 64, 6);
 }
 
 /* Returns the lost copies, or -1 if there were not so many requests. */
