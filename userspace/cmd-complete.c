@@ -54,6 +54,7 @@ static int show_progress(void *context, const struct complete_progress *p)
 			attr_set_bool(&s->m->copy->attr, ATTR_UNUSED, true);
 			copy_set_attr(s->m->copy);
 		}
+		test_stop("finishing");
 		return 0;
 	}
 	test_stop("copying");

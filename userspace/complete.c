@@ -455,8 +455,11 @@ static int write_meta(struct copy *c)
 out:
 	if (fd >= 0)
 		close(fd);
-	if (r)
+	if (r) {
 		because(r, "%s.json: %s", c->p->target, strerror(-r));
+		if (fd >= 0)
+			unlink(temp);
+	}
 	free(path);
 	free(temp);
 	return r;

@@ -1,8 +1,10 @@
 #!/bin/bash
 # Proves that create --complete, killed while it copies, over a deactivation too, is
 # gone on with by the same command, and that the image is of the first instant; also
-# when its target fails meanwhile or goes away.
+# when its target fails meanwhile, goes away, or fails at the very end, when all is
+# written but not known to be durable: then it is an unfinished copy again.
 # (Killed at any time: tests/unit/complete.)
+# dmesg: I/O error
 # slow
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/cli.sh"
@@ -37,15 +39,15 @@ killed
 shadowctl create --complete "$PWD/image" m >/dev/null
 expect "" "$(shadowctl list)" "copies left"
 
-# fails COMMAND...: when it has begun, that is done to the target; then it ends
+# fails STEP COMMAND...: there, that is done to the target; then it ends
 fails()
 {
 	local pid rc=0
 
-	SHADOWCTL_TEST_STOP=copying shadowctl -q create --complete "$PWD/node" m >/dev/null 2>err &
+	SHADOWCTL_TEST_STOP=$1 shadowctl -q create --complete "$PWD/node" m >/dev/null 2>err &
 	pid=$!
 	wait_for stopped $pid
-	"$@"
+	"${@:2}"
 	while kill -CONT $pid 2>/dev/null; do
 		sleep 0.02
 	done
@@ -67,16 +69,43 @@ lose_target()
 	rm node
 }
 
+# fail_request N: of those that write, from now on
+fail_request()
+{
+	dmsetup message "$target" 0 writes "$1" 1
+}
+
+# unfinished: that is what the medium says, and the shadow copy is not left for others
+unfinished()
+{
+	blockdev --flushbufs "$disk"
+	expect "dm-shadow copy" "$(head -c 14 "$disk")" "what the target begins with"
+	exits 5 shadowctl create --force --complete "$origin" m
+	says 'is in use'
+	expect 1 "$(shadowctl list | grep -c "^$vol@")" "copies after the next call"
+}
+
+need_target failnth
 disk 32
-table="0 65536 linear $DEV 0"
+disk=$DEV
+table="0 65536 failnth $disk"
 target=target$$
 dm_create $target "$table"
 ln -s /dev/mapper/$target node
-fails fail_target
+fails copying fail_target
 dm_reload $target "$table"
-fails lose_target
+fails copying lose_target
 dm_reload $target "$table"
 ln -s /dev/mapper/$target node
+# The boot sector in the state's place, then the flush
+for request in 1 2; do
+	fails finishing fail_request $request
+	unfinished
+done
+# Both, and the state after them: the target is gone
+fails finishing fail_target
+dm_reload $target "$table"
+unfinished
 shadowctl create --complete "$PWD/node" m >/dev/null
 expect "" "$(shadowctl list)" "copies left after errors"
 umount m
