@@ -357,6 +357,33 @@ int dms_shadow_delete(struct dms_volume *v, u32 id)
 	return r ? r : delete(v, dms_shadow_find(v, id), false);
 }
 
+/* What a merge reads is kept, but it can't stay a copy. */
+static int invalidate_merging(struct dms_volume *v)
+{
+	struct dms_shadow *s = dms_shadow_find(v, v->merge_shadow);
+	struct dms_op op = {
+		.add = add_shadow, .apply = apply_update, .shadow = s, .urgent = true,
+	};
+	struct dms_shadow_info *info;
+	int r;
+
+	if (!s || !dms_shadow_valid(s))
+		return -ENOENT;
+	info = kmemdup(&s->info, sizeof(*info), GFP_NOIO);
+	if (!info)
+		return -ENOMEM;
+	info->flags |= DMS_SHADOW_INVALID;
+	op.info = info;
+	r = dms_saver_commit(v, &op);
+	kfree(info);
+	if (r)
+		return r;
+	DMWARN("%s: diff area is full, shadow copy %u is invalid; its merge goes on", v->name,
+	       s->info.id);
+	dms_volume_event(v);
+	return 0;
+}
+
 int dms_shadow_drop(struct dms_volume *v)
 {
 	struct dms_copies *c = copies_of(v);
@@ -376,23 +403,8 @@ int dms_shadow_drop(struct dms_volume *v)
 		if (!victim)
 			victim = s;
 	}
-	if (!victim) {
-		/* What a merge reads is kept, but it can't stay a copy. */
-		victim = v->merge_shadow ? dms_shadow_find(v, v->merge_shadow) : NULL;
-		if (victim && dms_shadow_valid(victim)) {
-			struct dms_shadow_info *info = kmemdup(&victim->info, sizeof(*info),
-							       GFP_NOIO);
-			int r = -ENOMEM;
-
-			if (info) {
-				info->flags |= DMS_SHADOW_INVALID;
-				r = dms_shadow_update(v, info);
-				kfree(info);
-			}
-			return r;
-		}
-		return -ENOENT;
-	}
+	if (!victim)
+		return invalidate_merging(v);
 	DMWARN("%s: diff area is full, dropping shadow copy %u", v->name, victim->info.id);
 	atomic64_inc(&v->stats.dropped);
 	dms_volume_event(v);
