@@ -241,7 +241,7 @@ static int do_exempt(struct request *q)
 	} else if (!strcasecmp(verb, "end") && q->argc == 2) {
 		r = dms_exempt_end(v, id);
 	} else if (!strcasecmp(verb, "abort") && q->argc == 2) {
-		dms_exempt_abort(v);
+		r = dms_exempt_cancel(v, id);
 	} else if (!strcasecmp(verb, "run") && q->argc > 2 && q->argc % 2 == 0) {
 		for (i = 2; !r && i < q->argc; i += 2) {
 			r = -EINVAL;

@@ -451,6 +451,15 @@ void dms_exempt_abort(struct dms_volume *v)
 	v->exempt_load = NULL;
 }
 
+int dms_exempt_cancel(struct dms_volume *v, u32 id)
+{
+	/* That nothing is being loaded is fine: it may have been aborted by itself. */
+	if (v->exempt_load && v->exempt_load->id != id)
+		return -ENODATA;
+	dms_exempt_abort(v);
+	return 0;
+}
+
 int dms_exempt_begin(struct dms_volume *v, u32 id)
 {
 	struct dms_shadow *s = dms_shadow_find(v, id);

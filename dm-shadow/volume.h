@@ -453,6 +453,7 @@ void dms_shadow_close(struct dms_volume *v, struct dms_shadow *s);
 int dms_exempt_begin(struct dms_volume *v, u32 id);
 int dms_exempt_run(struct dms_volume *v, u32 id, u64 chunk, u64 count);
 int dms_exempt_end(struct dms_volume *v, u32 id);
+int dms_exempt_cancel(struct dms_volume *v, u32 id);
 void dms_exempt_abort(struct dms_volume *v);
 /* An exempt tree to be freed by the next checkpoint.  Any lock or none. */
 void dms_tree_gone(struct dms_volume *v, const struct dms_tree *t);

@@ -27,8 +27,13 @@ bad_message 'argument' create "$u" state ready
 bad_message 'argument' create "$u" attr xyz
 bad_message 'argument' create "$u" attr abc
 bad_message 'argument' create "$u" attr "$(printf '%04098d' 0)"
+bad_message 'exists' create "$(listed "$a" 2)"
 bad_message 'no such' merge 99
+bad_message 'argument' merge x
 bad_message 'number of arguments' merge
+preparing=$(message create "$u" state preparing)
+bad_message 'argument' merge "$preparing"
+message delete "$preparing"
 dmsetup resume o
 bad_message 'suspended' merge "$a"
 
@@ -37,8 +42,11 @@ bad_message 'no such' delete 99
 bad_message 'argument' delete x
 bad_message 'argument' delete -1
 bad_message 'argument' delete 4294967297
+bad_message 'argument' delete "0x$a"
 # All of them or none
 bad_message 'no such' delete "$a" 99
+bad_message 'number of arguments' commit
+bad_message 'argument' commit x
 bad_message 'no such' commit 99
 bad_message 'already|prepar' commit "$a"
 bad_message 'number of arguments' attr "$a"
@@ -64,6 +72,10 @@ bad_message 'order' exempt "$b" run 10 5 12 1
 bad_message 'order' exempt "$b" run 14 1	# the first pair was taken
 message exempt "$b" run 15 1
 bad_message 'under way' exempt "$a" begin
+bad_message 'begin' exempt "$a" run 20 1
+bad_message 'begin' exempt "$a" end
+bad_message 'begin' exempt "$a" abort
+message exempt "$b" run 20 1	# that of the other goes on
 message exempt "$b" abort
 expect - "$(listed "$b" 7)" "flags after an aborted load"
 
@@ -78,12 +90,14 @@ expect - "$(status 27)" scrub
 bad_message 'number of arguments' limit
 bad_message 'argument' limit much
 bad_message 'argument' limit -5
+bad_message 'argument' limit 0x10
 bad_message 'range' limit 1025
 bad_message 'argument' when_full panic
 bad_message 'argument' when_full block
 bad_message 'argument' when_full invalidate 5
 bad_message 'range|argument' when_full block -3
 bad_message 'range|argument' when_full block soon
+bad_message 'range' when_full block 0
 bad_message 'range' when_full block 86401
 bad_message 'range' low_space 101
 bad_message 'range|argument' low_space x
