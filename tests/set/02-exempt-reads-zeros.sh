@@ -1,7 +1,7 @@
 #!/bin/bash
 # Proves that exempt runs of a copy read zeros, before and after they are
 # overwritten, need no saving, survive reactivation and a checkpoint, and that
-# an aborted load leaves nothing behind.
+# a load that is aborted, or for which there is no room, leaves nothing behind.
 . "$(dirname "$0")/../shadow.sh"
 devices 8 16
 stomp fill "$origin" --seq 1
@@ -13,6 +13,7 @@ message exempt "$ID" run 10 10 100 3
 message exempt "$ID" end
 expect 13 "$(listed "$ID" 9)" "exempt chunks"
 expect e "$(listed "$ID" 7)" flags
+bad_message 'exists' exempt "$ID" begin
 check()
 {
 	show "$ID"
@@ -41,6 +42,14 @@ message exempt "$ID" run 0 500
 message exempt "$ID" abort
 holds "$ID" 2
 expect - "$(listed "$ID" 7)" "flags after abort"
+# No room for them
+message limit "$(used)"
+message exempt "$ID" begin
+message exempt "$ID" run 0 500
+bad_message 'full' exempt "$ID" end
+bad_message 'begin' exempt "$ID" end
+holds "$ID" 2
+message limit 0
 message exempt "$ID" begin
 message exempt "$ID" run 0 500
 deactivate

@@ -22,7 +22,7 @@ message lock "$a" 0
 expect 0 "$(listed "$a" 8)" "locked until"
 message lock "$a" $(($(date +%s) + 1))
 sleep 2
-message delete "$a" "$b"
+message delete "$a" "$b" "$a"	# one named twice
 expect "" "$(ids)" copies
 expect "$b" "$(status 9)" "last id given out"
 take

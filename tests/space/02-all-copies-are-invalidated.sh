@@ -14,11 +14,13 @@ stomp fill /dev/mapper/o --seq 2 --count 8192
 take
 b=$ID
 show "$a"
+event=$(events)
 stomp fill /dev/mapper/o --seq 3
 stomp fill /dev/mapper/o --seq 4
 take 2>/dev/null || true
 stomp fill /dev/mapper/o --seq 5
 stomp verify /dev/mapper/o --seq 5
+event_since "$event" "invalid copies"
 expect invalid "$(dm_status "c$a" 1)" "open copy"
 refuses stomp read "/dev/mapper/c$a" 0 8 --seq 1 2>/dev/null
 hide "$a"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Proves that the origin may grow: by a reload of the table, online, and while
 # inactive; copies keep the size and content they were taken with, new ones have
-# the new size, after a power cut, too; and that it may not shrink.
+# the new size, after a power cut, too; and that it may not shrink, nor grow under a
+# merge; nor are copies taken then.
 # slow
 . "$(dirname "$0")/../shadow.sh"
 disk 32
@@ -47,9 +48,19 @@ expect recovered "$(status 26)" "how it was found"
 stomp fill /dev/mapper/o --seq 3
 holds "$large" 2
 check 32000
+# Not while it is merged: that can't end as long as the device waits
+dm_reload grows "0 48000 linear $whole 0"
+dmsetup suspend grows
+merge "$large"
+says "can't grow while" dmsetup load o --table "0 48000 shadow-origin $origin $area"
+dmsetup suspend o
+bad_message 'under way' create "$(new_uuid)"
+dmsetup resume o
+dmsetup resume grows
+wait_for merge_done
+stomp verify /dev/mapper/o --seq 2
 # What lies beyond the copies needs no saving
 deactivate
-dm_reload grows "0 48000 linear $whole 0"
 activate
 check 48000
 stomp fill /dev/mapper/o --seq 4 --start 32768

@@ -28,7 +28,7 @@ the_end()
 
 	stomp fill /dev/mapper/o --seq 3
 	stomp verify /dev/mapper/o --seq 3
-	expect "$1" "$([ "$(status 1)" = rw ] && echo rw || echo lost)" "mode"
+	expect ro "$(status 1)" "mode"
 	[ "$(status 21)" -gt 0 ] || fail "no error was counted"
 	dmsetup suspend o
 	refuses message create "$(new_uuid)" 2>/dev/null
@@ -43,15 +43,17 @@ the_end()
 
 echo "a save"
 begin
+event=$(events)
 area_error 0
 stomp fill /dev/mapper/o --seq 3 --start 2048
-the_end lost
+event_since "$event" "the area failed"
+the_end
 
 echo "a checkpoint"
 begin
 area_error 0
 refuses message checkpoint 2>/dev/null
-the_end lost
+the_end
 
 echo "a creation"
 begin
@@ -59,19 +61,19 @@ area_error 0
 dmsetup suspend o
 refuses message create "$(new_uuid)" 2>/dev/null
 dmsetup resume o
-the_end lost
+the_end
 
 echo "a deletion"
 begin
 area_error 0
 message delete "$ID" 2>/dev/null || true
-the_end lost
+the_end
 
 echo "a discard"
 begin
 area_error 0
 stomp discard /dev/mapper/o 2048 1024
-the_end lost
+the_end
 
 echo "reads of a copy only"
 begin

@@ -62,3 +62,5 @@ show "$id"
 expect 1 "$(listed "$id" 10)" opens
 hide "$id"
 expect 0 "$(listed "$id" 10)" opens
+message attr "$id" -
+again e 4000000000 6 -
