@@ -381,7 +381,7 @@ int dms_commit(struct dms_volume *v, struct dms_trees *new, u64 replay_from, u32
 	r = write_all(v, new, replay_from, flags);
 	if (r) {
 		kfree(new);
-		dms_volume_fail(v, DMS_MODE_RO, "can't write a checkpoint", r);
+		dms_volume_fail(v, "can't write a checkpoint", r);
 		return r;
 	}
 	rcu_assign_pointer(v->trees, new);
@@ -456,7 +456,7 @@ int dms_checkpoint_table(struct dms_volume *v, struct dms_table *t, u64 replay_f
 		}
 		if (r) {
 			kfree(new);
-			dms_volume_fail(v, DMS_MODE_RO, "can't write the index", r);
+			dms_volume_fail(v, "can't write the index", r);
 			return r;
 		}
 		new->nr++;

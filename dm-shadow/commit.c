@@ -444,7 +444,7 @@ static void groups_failed(struct dms_volume *v)
 	v->nr_groups = 0;
 	v->min_journal = max(v->min_journal, left);
 	if (v->group_retries++ == GROUP_RETRIES)
-		dms_volume_fail(v, DMS_MODE_RO, "can't write the diff area", error);
+		dms_volume_fail(v, "can't write the diff area", error);
 }
 
 /* --- 4: publish --- */

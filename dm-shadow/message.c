@@ -340,7 +340,7 @@ static int store_super(struct dms_volume *v)
 		return -EROFS;
 	r = dms_super_write(v);
 	if (r)
-		dms_volume_fail(v, DMS_MODE_RO, "can't write the superblock", r);
+		dms_volume_fail(v, "can't write the superblock", r);
 	dms_background_wake(v);
 	return r;
 }
@@ -499,7 +499,7 @@ int dms_message(struct dms_volume *v, unsigned int argc, char **argv,
 /* --- status --- */
 
 static const char * const modes[] = {
-	[DMS_MODE_RW] = "rw", [DMS_MODE_RO] = "ro", [DMS_MODE_FAIL] = "fail",
+	[DMS_MODE_RW] = "rw", [DMS_MODE_RO] = "ro",
 };
 
 static const char * const found[] = {

@@ -38,11 +38,11 @@ void dms_volume_live(struct dms_volume *v, struct dm_target *ti)
 	mutex_unlock(&v->event_mutex);
 }
 
-void dms_volume_fail(struct dms_volume *v, enum dms_mode mode, const char *what, int error)
+void dms_volume_fail(struct dms_volume *v, const char *what, int error)
 {
-	if (READ_ONCE(v->mode) >= mode)
+	if (READ_ONCE(v->mode) == DMS_MODE_RO)
 		return;
-	WRITE_ONCE(v->mode, mode);
+	WRITE_ONCE(v->mode, DMS_MODE_RO);
 	if (!v->opened)			/* the constructor reports */
 		return;
 	atomic64_inc(&v->stats.area_errors);

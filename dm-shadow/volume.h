@@ -33,8 +33,8 @@
  *       nothing that was released
  *   I5  the superblock is the last write of a checkpoint, and everything it
  *       leads to is stable before it is written
- *   I6  trouble in the diff area costs shadow copies, never origin data; modes
- *       only get worse: rw, ro, fail
+ *   I6  trouble in the diff area costs shadow copies, never origin data; the
+ *       mode only gets worse: rw, ro
  *   I7  of a set, after a crash, all members can be read or none
  *   I8  area space is written again only after the checkpoint that no longer
  *       names it is stable and the reads that may still use it are over
@@ -88,10 +88,9 @@ struct dms_merge;
 struct dms_scrub;
 struct dms_volume;
 
-enum dms_mode {			/* I6: only upwards */
+enum dms_mode {			/* I6: never back */
 	DMS_MODE_RW,
 	DMS_MODE_RO,		/* the diff area takes no more writes */
-	DMS_MODE_FAIL,		/* nor reads */
 };
 
 enum dms_found {
@@ -394,7 +393,7 @@ int dms_volume_grow_origin(struct dms_volume *v, sector_t sectors);
 /* Wake whoever waits for an event.  Any context. */
 void dms_volume_event(struct dms_volume *v);
 /* The diff area failed: copies are lost, the origin goes on (I6).  Any context. */
-void dms_volume_fail(struct dms_volume *v, enum dms_mode mode, const char *what, int error);
+void dms_volume_fail(struct dms_volume *v, const char *what, int error);
 
 static inline u64 dms_sector_chunk(const struct dms_volume *v, sector_t sector)
 {

@@ -262,8 +262,7 @@ static int complete_activation(const struct activation *a, struct volume *v)
 	else if (v->sectors > a->super->origin_sectors)
 		first = first_error(first, volume_record_size(v));
 	if (v->status.mode != VOLUME_RW)
-		warn("%s: the diff area is %s, no copies can be taken", v->node.name,
-		     v->status.mode == VOLUME_RO ? "read-only" : "not readable");
+		warn("%s: the diff area is read-only, no copies can be taken", v->node.name);
 	send_fingerprint(v);
 	return first_error(first, show_copies(v));
 }

@@ -80,8 +80,8 @@ static int check_member(const struct creation *c, const struct member *m)
 	size_t i;
 
 	if (v->status.mode != VOLUME_RW)
-		return refuse(EIO, "%s: the diff area is %s, no copy is taken", v->node.name,
-			      v->status.mode == VOLUME_RO ? "read-only" : "not readable");
+		return refuse(EIO, "%s: the diff area is read-only, no copy is taken",
+			      v->node.name);
 	if (v->node.suspended)
 		return refuse(EBUSY, "%s: is suspended by somebody else, no copy is taken",
 			      v->node.name);

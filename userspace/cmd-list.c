@@ -278,7 +278,7 @@ static void add_filesystem(struct output *o, const char *device)
 
 static void status_record(struct output *o, const struct volume *v)
 {
-	static const char *const modes[] = { "rw", "ro", "fail" };
+	static const char *const modes[] = { "rw", "ro" };
 	const struct status *s = &v->status;
 	uint64_t chunk = (uint64_t)s->chunk_sectors << 9;
 	auto_free char *device = device_path(v->node.dev), *origin = device_path(v->origin);

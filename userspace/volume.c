@@ -121,7 +121,7 @@ static bool parse_status(const char *text, struct status *ret)
 
 	if (!line || !next_text(&r, mode, sizeof(mode)) || !next_text(&r, kind, sizeof(kind)))
 		return false;
-	s.mode = !strcmp(mode, "rw") ? VOLUME_RW : !strcmp(mode, "ro") ? VOLUME_RO : VOLUME_FAIL;
+	s.mode = !strcmp(mode, "rw") ? VOLUME_RW : VOLUME_RO;
 	s.is_volatile = !strcmp(kind, "volatile");
 	if (!next_u32(&r, &s.chunk_sectors) || !s.chunk_sectors ||
 	    !next_pair(&r, '/', &s.used, &s.total) ||
@@ -211,8 +211,6 @@ int volume_refresh(struct volume *v)
 	if (rc)
 		return refuse(-rc, "%s: no status: %s", v->node.name, node_why());
 	free_copies(v);
-	if (v->status.mode == VOLUME_FAIL)
-		return 0;		/* it knows no copies any more */
 	rc = node_message(v->node.name, &reply, "list");
 	if (rc)
 		return refuse(-rc, "%s: no list of copies: %s", v->node.name, node_why());

@@ -35,7 +35,7 @@ struct copy {
 	struct attr attr;
 };
 
-enum volume_mode { VOLUME_RW, VOLUME_RO, VOLUME_FAIL };
+enum volume_mode { VOLUME_RW, VOLUME_RO };
 
 struct status {
 	enum volume_mode mode;
