@@ -9,32 +9,37 @@
  * ours has a cap that holds.
  *
  * Frames are divided among shards by address, each with a lock and a clock
- * hand; a lock is never held across I/O.
+ * hand; a lock is never held across I/O.  What is in memory is found and pinned
+ * without it, as all look-ups of a tree begin at one block: frames are never
+ * freed, one that is pinned keeps its block, and whether it is the right one is
+ * looked at again then.
  */
 #include <linux/hash.h>
+#include <linux/mm.h>
 #include <linux/wait.h>
 
 #include "volume.h"
 
 #define SHARDS		8
 #define MIN_FRAMES	16	/* of a shard: more than all its users can pin */
+#define FILLING		(-1)	/* in place of pins: somebody reads the block */
 
+/* All but pins and recent change under the lock, while FILLING. */
 struct frame {
-	struct hlist_node hash;
-	u64 block;
+	struct frame *next;	/* in its chain */
+	u64 block;		/* 0: none */
 	u32 crc;
-	u32 pins;
-	bool reading;
+	atomic_t pins;
 	bool recent;
-	void *data;
+	void *data;		/* a page, whose private field leads back */
 };
 
 struct shard {
-	spinlock_t lock;	/* guards all but the data of pinned frames */
+	spinlock_t lock;	/* guards hand and the chains */
 	wait_queue_head_t wait;
 	u32 nr, hand;
 	struct frame *frames;
-	struct hlist_head *hash;
+	struct frame **chains;	/* heads */
 	unsigned int hash_bits;
 };
 
@@ -51,13 +56,69 @@ struct dms_cache {
 	struct shard shard[SHARDS];
 };
 
+static struct frame **chain(struct shard *s, u64 block)
+{
+	return &s->chains[hash_64(block, s->hash_bits)];
+}
+
+static bool holds(const struct frame *f, struct dms_pointer p)
+{
+	return READ_ONCE(f->block) == p.block && READ_ONCE(f->crc) == p.crc;
+}
+
+/* Without the lock it may miss one, being led astray by one that moves. */
 static struct frame *find(struct shard *s, struct dms_pointer p)
 {
-	struct frame *f;
+	struct frame *f = READ_ONCE(*chain(s, p.block));
 
-	hlist_for_each_entry(f, &s->hash[hash_64(p.block, s->hash_bits)], hash)
-		if (f->block == p.block && f->crc == p.crc)
-			return f;
+	while (f && !holds(f, p))
+		f = READ_ONCE(f->next);
+	return f;
+}
+
+static void chain_add(struct shard *s, struct frame *f)
+{
+	struct frame **head = chain(s, f->block);
+
+	WRITE_ONCE(f->next, *head);
+	WRITE_ONCE(*head, f);
+}
+
+static void chain_del(struct shard *s, struct frame *f)
+{
+	struct frame **at = chain(s, f->block);
+
+	while (*at && *at != f)
+		at = &(*at)->next;
+	if (*at)
+		WRITE_ONCE(*at, f->next);
+}
+
+static bool pin(struct frame *f)
+{
+	if (!atomic_inc_unless_negative(&f->pins))
+		return false;
+	if (!READ_ONCE(f->recent))
+		WRITE_ONCE(f->recent, true);
+	return true;
+}
+
+static void unpin(struct shard *s, struct frame *f)
+{
+	if (atomic_dec_and_test(&f->pins) && wq_has_sleeper(&s->wait))
+		wake_up_all(&s->wait);
+}
+
+static struct frame *pin_cached(struct shard *s, struct dms_pointer p)
+{
+	struct frame *f = find(s, p);
+
+	if (!f || !pin(f))
+		return NULL;
+	/* Fully ordered behind pin(); pairs with atomic_set_release() in filled(). */
+	if (holds(f, p))
+		return f;
+	unpin(s, f);
 	return NULL;
 }
 
@@ -69,11 +130,12 @@ static struct frame *victim(struct shard *s)
 		struct frame *f = &s->frames[s->hand];
 
 		s->hand = (s->hand + 1) % s->nr;
-		if (f->pins)
+		if (atomic_read(&f->pins))
 			continue;
-		if (!f->recent)
+		if (READ_ONCE(f->recent))
+			WRITE_ONCE(f->recent, false);
+		else if (!atomic_cmpxchg(&f->pins, 0, FILLING))
 			return f;
-		f->recent = false;
 	}
 	return NULL;
 }
@@ -86,41 +148,35 @@ static struct frame *pin_or_claim(struct shard *s, struct dms_pointer p, bool *c
 	*claimed = false;
 	spin_lock(&s->lock);
 	f = find(s, p);
-	if (f && f->reading) {
-		f = NULL;
-	} else if (!f) {
+	if (f) {
+		if (!pin(f))
+			f = NULL;
+	} else {
 		f = victim(s);
 		if (f) {
-			hlist_del_init(&f->hash);
-			f->block = p.block;
-			f->crc = p.crc;
-			f->reading = true;
-			hlist_add_head(&f->hash, &s->hash[hash_64(p.block, s->hash_bits)]);
+			chain_del(s, f);
+			WRITE_ONCE(f->block, p.block);
+			WRITE_ONCE(f->crc, p.crc);
+			chain_add(s, f);
 			*claimed = true;
 		}
-	}
-	if (f) {
-		f->pins++;
-		f->recent = true;
 	}
 	spin_unlock(&s->lock);
 	return f;
 }
 
-static struct frame *pin_cached(struct shard *s, struct dms_pointer p)
+/* The claimed frame @f is good, and pinned, or not. */
+static void filled(struct shard *s, struct frame *f, bool good)
 {
-	struct frame *f;
-
 	spin_lock(&s->lock);
-	f = find(s, p);
-	if (f && !f->reading) {
-		f->pins++;
-		f->recent = true;
-	} else {
-		f = NULL;
+	WRITE_ONCE(f->recent, good);
+	if (!good) {
+		chain_del(s, f);
+		WRITE_ONCE(f->block, 0);
 	}
+	atomic_set_release(&f->pins, good ? 1 : 0);	/* pairs with pin() */
 	spin_unlock(&s->lock);
-	return f;
+	wake_up_all(&s->wait);
 }
 
 static int fill(struct dms_cache *c, struct frame *f, struct dms_pointer p, u16 type)
@@ -131,6 +187,7 @@ static int fill(struct dms_cache *c, struct frame *f, struct dms_pointer p, u16 
 	if (!f->data) {
 		/* What can't be looked up is lost for the copies. */
 		f->data = (void *)__get_free_page(GFP_NOIO | __GFP_NOFAIL);
+		set_page_private(virt_to_page(f->data), (unsigned long)f);
 		atomic_inc(&c->pages);
 	}
 	if (p.block >= v->super.area_blocks)
@@ -158,22 +215,15 @@ static const void *cache_get(struct dms_source *source, struct dms_pointer p, u1
 	bool claimed;
 	int r = 0;
 
-	if (!cs->may_block) {
-		f = pin_cached(s, p);
-		return f ? f->data : ERR_PTR(-EAGAIN);
-	}
+	f = pin_cached(s, p);
+	if (f)
+		return f->data;
+	if (!cs->may_block)
+		return ERR_PTR(-EAGAIN);
 	wait_event(s->wait, (f = pin_or_claim(s, p, &claimed)) != NULL);
 	if (claimed) {
 		r = fill(cs->cache, f, p, type);
-		spin_lock(&s->lock);
-		f->reading = false;
-		if (r) {
-			hlist_del_init(&f->hash);
-			f->pins--;
-			f->recent = false;
-		}
-		spin_unlock(&s->lock);
-		wake_up_all(&s->wait);
+		filled(s, f, !r);
 	}
 	return r ? ERR_PTR(r) : f->data;
 }
@@ -181,20 +231,9 @@ static const void *cache_get(struct dms_source *source, struct dms_pointer p, u1
 static void cache_put(struct dms_source *source, const void *data)
 {
 	struct cache_source *cs = container_of(source, struct cache_source, source);
-	u64 block = le64_to_cpu(((const struct dms_disk_header *)data)->block);
-	struct shard *s = &cs->cache->shard[hash_64(block, 32) % SHARDS];
-	struct frame *f;
+	struct frame *f = (struct frame *)page_private(virt_to_page(data));
 
-	spin_lock(&s->lock);
-	hlist_for_each_entry(f, &s->hash[hash_64(block, s->hash_bits)], hash) {
-		if (f->data == data) {
-			f->pins--;
-			break;
-		}
-	}
-	spin_unlock(&s->lock);
-	if (wq_has_sleeper(&s->wait))
-		wake_up_all(&s->wait);
+	unpin(&cs->cache->shard[hash_64(f->block, 32) % SHARDS], f);
 }
 
 static void source_init(struct cache_source *cs, struct dms_cache *c, bool may_block)
@@ -211,7 +250,7 @@ struct dms_cache *dms_cache_create(struct dms_volume *v, unsigned int kib)
 {
 	u32 nr = max_t(u32, kib / (DMS_BLOCK_SIZE / 1024) / SHARDS, MIN_FRAMES);
 	struct dms_cache *c;
-	u32 i, k;
+	u32 i;
 
 	c = kzalloc(sizeof(*c), GFP_KERNEL);
 	if (!c)
@@ -227,11 +266,9 @@ struct dms_cache *dms_cache_create(struct dms_volume *v, unsigned int kib)
 		s->nr = nr;
 		s->hash_bits = max(ilog2(nr), 1);
 		s->frames = kvcalloc(nr, sizeof(*s->frames), GFP_KERNEL);
-		s->hash = kvcalloc(1UL << s->hash_bits, sizeof(*s->hash), GFP_KERNEL);
-		if (!s->frames || !s->hash)
+		s->chains = kvcalloc(1UL << s->hash_bits, sizeof(*s->chains), GFP_KERNEL);
+		if (!s->frames || !s->chains)
 			goto bad;
-		for (k = 0; k < nr; k++)
-			INIT_HLIST_NODE(&s->frames[k].hash);
 	}
 	return c;
 bad:
@@ -249,11 +286,11 @@ void dms_cache_destroy(struct dms_cache *c)
 		struct shard *s = &c->shard[i];
 
 		for (k = 0; s->frames && k < s->nr; k++) {
-			WARN_ON_ONCE(s->frames[k].pins);
+			WARN_ON_ONCE(atomic_read(&s->frames[k].pins));
 			free_page((unsigned long)s->frames[k].data);
 		}
 		kvfree(s->frames);
-		kvfree(s->hash);
+		kvfree(s->chains);
 	}
 	kfree(c);
 }
