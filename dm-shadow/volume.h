@@ -266,8 +266,11 @@ struct dms_volume {
 	bool exact;			/* a clear bit is proof of need */
 	u32 nr_needy;			/* valid copies; 0: nothing to save */
 
-	/* saver */
-	struct workqueue_struct *save_wq;
+	/*
+	 * The saver, in cache lines of its own: what stands above is read by each
+	 * write, what follows is written for each that is detained.
+	 */
+	struct workqueue_struct *save_wq ____cacheline_aligned_in_smp;
 	struct work_struct save_work;
 	atomic_t save_wakes;		/* since its last pass began, and before */
 	struct delayed_work stall_work;	/* retries what was short of something */
@@ -303,8 +306,8 @@ struct dms_volume {
 	bool growing;			/* no space is taken: the area's size changes */
 	wait_queue_head_t idle_wait;	/* pending is empty */
 
-	/* reads of copies */
-	struct workqueue_struct *read_wq, *verify_wq;
+	/* reads of copies; not beside what the saver writes */
+	struct workqueue_struct *read_wq ____cacheline_aligned_in_smp, *verify_wq;
 	mempool_t read_pool, bounce_pool;
 	struct dms_tracker __percpu *trackers;
 	wait_queue_head_t drain_wait;
