@@ -24,7 +24,7 @@
  * than it begins in, which lockdep can't follow: hence the _notrace below.
  *
  * Locking: none on the way to the origin or the area, but the reader's own
- * CPU's tracker lock.
+ * CPU's tracker lock.  Index blocks in memory are pinned without one (cache.c).
  */
 #include <linux/crc32c.h>
 #include <linux/highmem.h>
