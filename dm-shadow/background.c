@@ -10,6 +10,9 @@
  * tree drops is only remembered until it is complete, then freed with the old
  * trees by the checkpoint that puts the new one in their place.
  *
+ * Nobody waits for that, usually.  Then it runs at the lowest priority: the saver,
+ * and who writes, must not wait for a turn at the processor until its time is up.
+ *
  * Locking: v->back_mutex over all of this.  v->meta is never waited for.
  */
 #include <linux/sched/mm.h>
@@ -18,7 +21,7 @@
 
 #define MERGE_MIN_TREES	4		/* not worth less */
 #define MERGE_MAX_TREES	24		/* look-ups ask all of them */
-#define JOIN_SLICE	4096		/* entries between looks at what else is due */
+#define JOIN_SLICE	1024		/* entries between looks at what else is due */
 
 void dms_background_wake(struct dms_volume *v)
 {
@@ -40,16 +43,19 @@ static bool checkpoint_due(struct dms_volume *v)
 	       v->journal_head - v->journal_tail > v->super.journal_blocks / 2;
 }
 
+/* Writes wait for a checkpoint, or may soon: it is not done at leisure. */
 static int checkpoint_if_due(struct dms_volume *v)
 {
-	int r;
+	int nice = task_nice(current), r;
 
 	if (!checkpoint_due(v))
 		return 0;
+	set_user_nice(current, min(nice, 0));
 	if (v->want == DMS_WANT_CHECKPOINT)
 		WRITE_ONCE(v->want, DMS_WANT_NOTHING);
 	r = dms_checkpoint(v, 0);
 	dms_saver_wake(v);
+	set_user_nice(current, nice);
 	return r;
 }
 
@@ -110,6 +116,9 @@ static int slice_over(struct dms_volume *v)
 	/* Let the small ones be joined first, or they become too many. */
 	if (too_many_trees(v))
 		return -EAGAIN;
+	/* Writes wait for the end of this. */
+	if (READ_ONCE(v->want) == DMS_WANT_SPACE)
+		set_user_nice(current, min(task_nice(current), 0));
 	return checkpoint_if_due(v);
 }
 
@@ -394,6 +403,7 @@ static void background(struct work_struct *work)
 	struct dms_volume *v = container_of(work, struct dms_volume, back_work);
 	unsigned int noio = memalloc_noio_save();
 	struct dms_op none = {};
+	int nice = task_nice(current);
 	u32 from;
 
 	mutex_lock(&v->back_mutex);
@@ -410,10 +420,14 @@ static void background(struct work_struct *work)
 	}
 	if (checkpoint_if_due(v))
 		goto out;
-	if (READ_ONCE(v->want) == DMS_WANT_SPACE)
+	if (READ_ONCE(v->want) == DMS_WANT_SPACE) {
 		make_room(v);
-	else if (READ_ONCE(v->reclaim))
-		reclaim(v);
+	} else {
+		if (!too_many_trees(v))
+			set_user_nice(current, MAX_NICE);
+		if (READ_ONCE(v->reclaim))
+			reclaim(v);
+	}
 	from = join_from(v);
 	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW &&
 	    join_trees(v, from) == -ENOSPC && too_many_trees(v) && v->mode == DMS_MODE_RW) {
@@ -425,6 +439,7 @@ static void background(struct work_struct *work)
 	}
 	low_space(v);
 out:
+	set_user_nice(current, nice);
 	mutex_unlock(&v->back_mutex);
 	memalloc_noio_restore(noio);
 }

@@ -186,6 +186,7 @@ static int write_shadows(struct dms_volume *v)
 		refs[i].id = cpu_to_le32(info->id);
 		refs[i].crc = cpu_to_le32(dms_block_seal(p, &h, v->super.uuid));
 		refs[i].block = cpu_to_le64(place.block[i]);
+		cond_resched();
 	}
 	srcu_read_unlock(&v->srcu, idx);
 	if (!r)

@@ -1,0 +1,45 @@
+#!/bin/bash
+# Proves that what a deleted copy left is reclaimed at the lowest priority, by a
+# worker that has its own again afterwards.
+. "$(dirname "$0")/../shadow.sh"
+need_target delay
+devices 8 32
+activate
+message checkpoint
+empty=$(used)
+take
+stomp fill /dev/mapper/o --seq 1 --count 6400
+deactivate
+# A reclaim writes several times, one after the other.
+n=$(sectors "$area")
+dm_create area "0 $n delay $area 0 0 $area 0 100"
+area=/dev/mapper/area
+activate
+
+# workers PATTERN: the nice values of kernel threads named so
+workers()
+{
+	awk -v "name=$1" '$2 ~ name { print $19 }' /proc/[0-9]*/stat 2>/dev/null
+}
+
+begun()
+{
+	[ "$(workers 'kworker.*[+]dm-shadow-back')" = 19 ]
+}
+
+given_back()
+{
+	[ "$(used)" -le $((empty + 8)) ]
+}
+message delete "$ID"
+for ((i = 0; i < 100; i++)); do
+	! begun || break
+done
+begun || fail "the worker's priority is '$(workers 'kworker.*[+]dm-shadow-back')'"
+wait_for given_back
+idle()
+{
+	[ -z "$(workers 'kworker.*[+]dm-shadow-back')" ]
+}
+wait_for idle
+expect "" "$(workers kworker | awk "\$1 == 19")" "workers of low priority in the end"
