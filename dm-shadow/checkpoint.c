@@ -349,11 +349,6 @@ static int write_all(struct dms_volume *v, const struct dms_trees *trees, u64 re
 	return r;
 }
 
-static void free_trees(struct rcu_head *rcu)
-{
-	kfree(container_of(rcu, struct dms_trees, rcu));
-}
-
 /* Copies that were dropped while open, and have been closed since. */
 static void free_dead(struct dms_volume *v, struct list_head *dead)
 {
@@ -386,12 +381,12 @@ int dms_commit(struct dms_volume *v, struct dms_trees *new, u64 replay_from, u32
 		return r;
 	}
 	rcu_assign_pointer(v->trees, new);
-	if (old)
-		call_srcu(&v->srcu, &old->rcu, free_trees);
 	spin_lock(&v->info_lock);
 	list_splice_init(&v->dead, &dead);
 	spin_unlock(&v->info_lock);
-	synchronize_srcu(&v->srcu);		/* I8 */
+	/* Expedited, as writes may wait for this: else it is some ticks on an idle machine. */
+	synchronize_srcu_expedited(&v->srcu);	/* I8 */
+	kfree(old);
 	free_dead(v, &dead);
 	dms_alloc_commit(v->alloc);
 	WRITE_ONCE(v->journal_tail, replay_from);
@@ -467,7 +462,7 @@ int dms_checkpoint_table(struct dms_volume *v, struct dms_table *t, u64 replay_f
 		return r;
 	dms_table_reset(t);
 	/* Who came before the reset may hold a slot, which is not to be filled again yet. */
-	synchronize_srcu(&v->srcu);
+	synchronize_srcu_expedited(&v->srcu);
 	return 0;
 }
 

@@ -135,7 +135,6 @@ struct dms_copies {
 
 /* The trees, oldest first; replaced as a whole, read under v->srcu. */
 struct dms_trees {
-	struct rcu_head rcu;
 	u32 nr;
 	struct dms_tree tree[DMS_VOLUME_TREES];
 };
