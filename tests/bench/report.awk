@@ -72,6 +72,23 @@ BEGIN {
 	row("mergeseq", 1, "merge, in one piece", "seqwrite", 64)
 }
 
+# Of a simulated year: A DISK TARGET WORKLOAD HOUR NUMBER WHAT...
+$1 == "A" {
+	age = $2 ": " $4 ", " $3
+	if (!(age in age_whats)) age_list[++ages] = age
+	what = $7
+	for (i = 8; i <= NF; i++) what = what " " $i
+	if (!((age, what) in age_seen)) {
+		age_seen[age, what]
+		age_what[age, ++age_whats[age]] = what
+	}
+	if (!((age, $5) in age_seen_hour)) {
+		age_seen_hour[age, $5]
+		age_hour[age, ++age_hours[age]] = $5
+	}
+	age_number[age, what, $5] = $6
+}
+
 $1 != "R" { next }
 
 $7 == "missing" || NF < 19 { print "no result: " $0; next }
@@ -125,7 +142,40 @@ function any(d, r,    t)
 	return 0
 }
 
+# The name of column @h of a year; "" if there is none
+function when(age, h,    done, month)
+{
+	done = age_hour[age, h] + 1
+	month = done / 730
+	if (done == 24) return "day 1"
+	if (done == 168) return "week 1"
+	if (month != int(month)) return "hour " done
+	if (month == 1 || month % 3 == 0 || h == age_hours[age]) return "month " month
+	return ""
+}
+
+function print_age(age,    h, w, value)
+{
+	print "## " age ": a simulated year, times in us (on ram thousand instructions)\n"
+	printf "%-56s", ""
+	for (h = 1; h <= age_hours[age]; h++)
+		if (when(age, h)) printf " %9s", when(age, h)
+	print ""
+	for (w = 1; w <= age_whats[age]; w++) {
+		printf "%-56s", age_what[age, w]
+		for (h = 1; h <= age_hours[age]; h++) {
+			if (!when(age, h)) continue
+			value = age_number[age, age_what[age, w], age_hour[age, h]]
+			printf " %9s", value ~ /[0-9]/ ? number(value) : "-"
+		}
+		print ""
+	}
+	print ""
+}
+
 END {
+	for (i = 1; i <= ages; i++)
+		print_age(age_list[i])
 	for (d = 1; d <= disks; d++) {
 		print "## " disk[d] ": speed, dm-linear being 1\n"
 		head("workload")

@@ -133,15 +133,21 @@ thin_take()
 # --- dm-shadow ---
 # shadow: persistent, shadowV: volatile; with -4K and the like: chunks of 4 KiB
 
-shadow_setup()
+# shadow_format NAME: for the target of that name
+shadow_format()
 {
 	local chunk=16K volatile=
 
-	case $T in *-*) chunk=${T#*-} ;; esac
-	case $T in shadowV*) volatile=--volatile ;; esac
+	case $1 in *-*) chunk=${1#*-} ;; esac
+	case $1 in shadowV*) volatile=--volatile ;; esac
 	# shellcheck disable=SC2086 # none, or one word
 	shadowctl format "$DDEV" --origin "$ODEV" --chunk-size "$chunk" \
-		$volatile --force >/dev/null &&
+		$volatile --force >/dev/null
+}
+
+shadow_setup()
+{
+	shadow_format "$T" &&
 	dmsetup create org --table "0 $OSZ shadow-origin $ODEV $DDEV"
 }
 

@@ -138,3 +138,33 @@ run_merges()
 	run_merge merge 1024 iodepth=16 "$(log 0 1024)" &&
 	run_merge mergeseq 3072 iodepth=4 rw=write bs=1m offset=192m size=48m
 }
+
+# run_age WORKLOAD OPTION...: a simulated year; not one of "all"
+run_age()
+{
+	local name=$1 leaked rc=0
+
+	case " $WORKLOADS " in
+	*" $name "*) ;;
+	*) return 0 ;;
+	esac
+	shift
+	shadow_format "$TARGET" || return
+	{
+		age -h "$HOURS" -s "$SEED" "$@" "$ODEV" "$DDEV" ||
+			result "FAIL $DISK $TARGET $name"
+	} | awk -v "to=A $DISK $TARGET $name" '{ print to, $0; fflush() }' >/dev/ttyS1
+	dmsetup remove age-copy 2>/dev/null
+	dmsetup remove age 2>/dev/null
+	shadowctl -o json check "$DDEV" >check.log || rc=$?
+	cat check.log
+	leaked=$(sed -n 's/.*"leaked_chunks": *\([0-9]*\).*/\1/p' check.log)
+	result "A $DISK $TARGET $name $((HOURS - 1)) ${leaked:-missing} leaked chunks, by shadowctl check"
+	return $rc
+}
+
+# age-full: an area too small for more than the copies of some days
+run_ages()
+{
+	run_age age && run_age age-full -l 1000
+}
