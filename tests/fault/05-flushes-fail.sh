@@ -4,7 +4,6 @@
 # nothing is lost; or for good, and that costs copies only.
 # dmesg: I/O error
 # slowest
-# Device-mapper's nodes, which the other tests make fail, have FUA on new kernels.
 . "$(dirname "$0")/../shadow.sh"
 fail=/sys/kernel/debug/fail_make_request
 [ -d $fail ] || skip "this kernel injects no faults"
