@@ -287,6 +287,9 @@ void dms_cache_destroy(struct dms_cache *c)
 
 		for (k = 0; s->frames && k < s->nr; k++) {
 			WARN_ON_ONCE(atomic_read(&s->frames[k].pins));
+			if (!s->frames[k].data)
+				continue;
+			set_page_private(virt_to_page(s->frames[k].data), 0);
 			free_page((unsigned long)s->frames[k].data);
 		}
 		kvfree(s->frames);
