@@ -272,6 +272,7 @@ int activate_volume(const struct activation *a, bool *ret_active)
 	auto_free char *origin = device_path(a->origin), *area = device_path(a->area);
 	char uuid[37], node_uuid[NODE_UUID_SIZE], params[64];
 	uint64_t sectors = device_sectors(a->origin);
+	struct area_info info;
 	struct volumes all;
 	struct volume *v;
 	struct node node;
@@ -294,9 +295,9 @@ int activate_volume(const struct activation *a, bool *ret_active)
 	snprintf(params, sizeof(params), "%u:%u %u:%u", major(a->origin), minor(a->origin),
 		 major(a->area), minor(a->area));
 	rc = node_create(a->name, node_uuid, sectors, TARGET_ORIGIN, params, 0);
-	/* With a merge under way it does not take a larger size. */
-	if (rc == -EBUSY && sectors > a->super->origin_sectors)
-		rc = node_create(a->name, node_uuid, a->super->origin_sectors, TARGET_ORIGIN,
+	/* With a merge under way it does not take a larger size than it has recorded by now. */
+	if (rc == -EBUSY && !area_probe(area, &info) && sectors > info.super.origin_sectors)
+		rc = node_create(a->name, node_uuid, info.super.origin_sectors, TARGET_ORIGIN,
 				 params, 0);
 	if (rc)
 		return refuse(-rc, "%s: not activated with the diff area %s: %s", origin, area,
