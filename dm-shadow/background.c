@@ -249,7 +249,8 @@ int dms_checkpoint_replay(struct dms_volume *v, u64 sequence)
 	/* Tables smaller than they were could make many. */
 	if (!r && from < trees->nr)
 		join_trees(v, from);
-	return r;
+	/* Nobody has heard that the area failed in between. */
+	return r || v->mode == DMS_MODE_RW ? r : -EIO;
 }
 
 /* --- space --- */
@@ -382,10 +383,10 @@ static void low_space(struct dms_volume *v)
 	v->low_space_told = low;
 }
 
-void dms_mark_lost(struct dms_volume *v)
+bool dms_mark_lost(struct dms_volume *v)
 {
 	if (v->is_volatile || v->super.flags & DMS_SUPER_LOST)
-		return;
+		return true;
 	v->super.flags |= DMS_SUPER_LOST;
 	/* The record of a merge that was refused may have got to the medium. */
 	if (!READ_ONCE(v->merge_shadow))
@@ -395,7 +396,9 @@ void dms_mark_lost(struct dms_volume *v)
 		/* Perhaps the device comes back. */
 		if (!v->closing)
 			mod_delayed_work(v->save_wq, &v->stall_work, 5 * HZ);
+		return false;
 	}
+	return true;
 }
 
 static void background(struct work_struct *work)

@@ -434,8 +434,8 @@ static int open_persistent(struct dms_volume *v, const struct dms_config *c, cha
 		mark_all(v, DMS_SHADOW_INVALID);
 		if (v->super.flags & DMS_SUPER_MERGED)
 			v->merge_shadow = 0;
-		v->super.flags &= ~(DMS_SUPER_LOST | DMS_SUPER_MERGED);
 	}
+	v->super.flags &= ~(DMS_SUPER_LOST | DMS_SUPER_MERGED);
 	if (v->merge_shadow) {
 		*error = "Merge under way can't be resumed";
 		r = dms_merge_load(v);

@@ -337,7 +337,7 @@ static int finish_unrecorded(struct dms_merge *m)
 	if (r <= 0)
 		return r;
 	mutex_lock(&v->back_mutex);
-	v->super.flags |= DMS_SUPER_MERGED;
+	v->super.flags |= DMS_SUPER_LOST | DMS_SUPER_MERGED;
 	if (dms_super_write(v)) {
 		DMERR("%s: can't record that all is home: do not use this diff area again",
 		      v->name);
@@ -529,10 +529,17 @@ int dms_merge_start(struct dms_volume *v, u32 id)
 	if (!op.bits)
 		return -ENOMEM;
 	r = dms_saver_commit(v, &op);
-	if (r)
-		dms_bits_destroy(op.bits);
-	else
+	if (!r) {
 		dms_merge_wake(v);
+		return 0;
+	}
+	dms_bits_destroy(op.bits);
+	/* The record may have got to the medium: the mark says that it does not count. */
+	mutex_lock(&v->back_mutex);
+	if (!dms_mark_lost(v))
+		DMERR("%s: can't record that this merge was refused: do not use this diff area again",
+		      v->name);
+	mutex_unlock(&v->back_mutex);
 	return r;
 }
 

@@ -561,8 +561,11 @@ int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
 int dms_room_for_copy(struct dms_volume *v);
 /* Is the mark passed at which an event is raised? */
 bool dms_low_space(const struct dms_volume *v);
-/* The area could not be written: try to leave a mark there that its copies are lost. */
-void dms_mark_lost(struct dms_volume *v);
+/*
+ * The area could not be written: try to leave a mark there that its copies are lost.
+ * Under v->back_mutex.  False: it is not there yet.
+ */
+bool dms_mark_lost(struct dms_volume *v);
 
 /* --- merge.c, merge-home.c --- */
 
