@@ -10,7 +10,7 @@
  * tree drops is only remembered until it is complete, then freed with the old
  * trees by the checkpoint that puts the new one in their place.
  *
- * Nobody waits for that, usually.  Then it runs at the lowest priority: the saver,
+ * Nobody waits for a join, usually.  Then it runs at the lowest priority: the saver,
  * and who writes, must not wait for a turn at the processor until its time is up.
  *
  * Locking: v->back_mutex over all of this.  v->meta is never waited for.
@@ -22,6 +22,13 @@
 #define MERGE_MIN_TREES	4		/* not worth less */
 #define MERGE_MAX_TREES	24		/* look-ups ask all of them */
 #define JOIN_SLICE	1024		/* entries between looks at what else is due */
+
+void dms_back_lock(struct dms_volume *v)
+{
+	atomic_inc(&v->back_waiters);
+	mutex_lock(&v->back_mutex);
+	atomic_dec(&v->back_waiters);
+}
 
 void dms_background_wake(struct dms_volume *v)
 {
@@ -43,19 +50,16 @@ static bool checkpoint_due(struct dms_volume *v)
 	       v->journal_head - v->journal_tail > v->super.journal_blocks / 2;
 }
 
-/* Writes wait for a checkpoint, or may soon: it is not done at leisure. */
 static int checkpoint_if_due(struct dms_volume *v)
 {
-	int nice = task_nice(current), r;
+	int r;
 
 	if (!checkpoint_due(v))
 		return 0;
-	set_user_nice(current, min(nice, 0));
 	if (v->want == DMS_WANT_CHECKPOINT)
 		WRITE_ONCE(v->want, DMS_WANT_NOTHING);
 	r = dms_checkpoint(v, 0);
 	dms_saver_wake(v);
-	set_user_nice(current, nice);
 	return r;
 }
 
@@ -116,10 +120,17 @@ static int slice_over(struct dms_volume *v)
 	/* Let the small ones be joined first, or they become too many. */
 	if (too_many_trees(v))
 		return -EAGAIN;
-	/* Writes wait for the end of this. */
-	if (READ_ONCE(v->want) == DMS_WANT_SPACE)
-		set_user_nice(current, min(task_nice(current), 0));
 	return checkpoint_if_due(v);
+}
+
+/* Go on at the lowest priority, or at @nice if somebody waits, or may soon. */
+static void set_pace(struct dms_volume *v, int nice)
+{
+	if (v->opened && READ_ONCE(v->want) == DMS_WANT_NOTHING && !checkpoint_due(v) &&
+	    !atomic_read(&v->back_waiters) && !too_many_trees(v))
+		nice = MAX_NICE;
+	if (task_nice(current) != nice)
+		set_user_nice(current, nice);
 }
 
 static int join_stream(struct dms_volume *v, struct dms_merger *m, struct dms_builder *b,
@@ -127,21 +138,26 @@ static int join_stream(struct dms_volume *v, struct dms_merger *m, struct dms_bu
 {
 	struct dms_exception e;
 	const __le32 *csums;
+	int nice = task_nice(current), r;
 	u32 n = 0;
-	int r;
 
+	set_pace(v, nice);
 	while ((r = dms_merger_next(m, &e, &csums)) > 0) {
 		r = dms_builder_add(b, &e, csums);
 		if (r)
-			return r;
+			break;
 		if (++n % JOIN_SLICE == 0) {
+			set_pace(v, nice);
 			r = slice_over(v);
 			if (r)
-				return r;
+				break;
 			cond_resched();
 		}
 	}
-	return r ? r : dms_builder_finish(b, ret);
+	if (!r)
+		r = dms_builder_finish(b, ret);
+	set_user_nice(current, nice);
+	return r;
 }
 
 /* The list of trees with @joined in place of @nr trees from @first on. */
@@ -348,7 +364,7 @@ int dms_room_for_copy(struct dms_volume *v)
 	if (dms_alloc_used(v->alloc) < dms_space_ceiling(v, 1))
 		return 0;
 	noio = memalloc_noio_save();
-	mutex_lock(&v->back_mutex);
+	dms_back_lock(v);
 	if (dms_alloc_used(v->alloc) >= dms_space_ceiling(v, 1) &&
 	    (tables_used(v) || dms_alloc_freed(v->alloc) || READ_ONCE(v->reclaim)))
 		reclaim(v);
@@ -406,10 +422,9 @@ static void background(struct work_struct *work)
 	struct dms_volume *v = container_of(work, struct dms_volume, back_work);
 	unsigned int noio = memalloc_noio_save();
 	struct dms_op none = {};
-	int nice = task_nice(current);
 	u32 from;
 
-	mutex_lock(&v->back_mutex);
+	dms_back_lock(v);
 	if (READ_ONCE(v->closing))
 		goto out;
 	if (v->mode != DMS_MODE_RW) {
@@ -423,14 +438,10 @@ static void background(struct work_struct *work)
 	}
 	if (checkpoint_if_due(v))
 		goto out;
-	if (READ_ONCE(v->want) == DMS_WANT_SPACE) {
+	if (READ_ONCE(v->want) == DMS_WANT_SPACE)
 		make_room(v);
-	} else {
-		if (!too_many_trees(v))
-			set_user_nice(current, MAX_NICE);
-		if (READ_ONCE(v->reclaim))
-			reclaim(v);
-	}
+	else if (READ_ONCE(v->reclaim))
+		reclaim(v);
 	from = join_from(v);
 	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW &&
 	    join_trees(v, from) == -ENOSPC && too_many_trees(v) && v->mode == DMS_MODE_RW) {
@@ -442,7 +453,6 @@ static void background(struct work_struct *work)
 	}
 	low_space(v);
 out:
-	set_user_nice(current, nice);
 	mutex_unlock(&v->back_mutex);
 	memalloc_noio_restore(noio);
 }

@@ -486,7 +486,7 @@ void dms_area_close(struct dms_volume *v)
 	unsigned int noio = memalloc_noio_save();
 	u32 flags = 0;
 
-	mutex_lock(&v->back_mutex);
+	dms_back_lock(v);
 	dms_exempt_abort(v);
 	if (v->mode == DMS_MODE_RW && !v->is_volatile) {
 		if (!v->nr_prints)

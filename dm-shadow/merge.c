@@ -336,7 +336,7 @@ static int finish_unrecorded(struct dms_merge *m)
 	} while (!r && !READ_ONCE(v->merge_stop));
 	if (r <= 0)
 		return r;
-	mutex_lock(&v->back_mutex);
+	dms_back_lock(v);
 	v->super.flags |= DMS_SUPER_LOST | DMS_SUPER_MERGED;
 	if (dms_super_write(v)) {
 		DMERR("%s: can't record that all is home: do not use this diff area again",
@@ -535,7 +535,7 @@ int dms_merge_start(struct dms_volume *v, u32 id)
 	}
 	dms_bits_destroy(op.bits);
 	/* The record may have got to the medium: the mark says that it does not count. */
-	mutex_lock(&v->back_mutex);
+	dms_back_lock(v);
 	if (!dms_mark_lost(v))
 		DMERR("%s: can't record that this merge was refused: do not use this diff area again",
 		      v->name);

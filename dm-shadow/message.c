@@ -235,7 +235,7 @@ static int do_exempt(struct request *q)
 
 	if (parse_id(q->argv[0], &id))
 		return -EINVAL;
-	mutex_lock(&v->back_mutex);
+	dms_back_lock(v);
 	if (!strcasecmp(verb, "begin") && q->argc == 2) {
 		r = dms_exempt_begin(v, id);
 	} else if (!strcasecmp(verb, "end") && q->argc == 2) {
@@ -352,7 +352,7 @@ static int do_limit(struct request *q)
 
 	if (kstrtou64(q->argv[0], 10, &limit))
 		return -EINVAL;
-	mutex_lock(&q->v->back_mutex);
+	dms_back_lock(q->v);
 	if (limit > q->v->area_chunks) {
 		r = -ERANGE;
 	} else {
@@ -380,7 +380,7 @@ static int do_when_full(struct request *q)
 	    (kstrtou32(q->argv[1], 10, &seconds) || !seconds ||
 	     seconds > DMS_MAX_FULL_TIMEOUT))
 		return -ERANGE;
-	mutex_lock(&q->v->back_mutex);
+	dms_back_lock(q->v);
 	q->v->super.when_full = policy;
 	q->v->super.full_timeout = seconds;
 	r = store_super(q->v);
@@ -395,7 +395,7 @@ static int do_low_space(struct request *q)
 
 	if (kstrtou32(q->argv[0], 10, &percent) || percent > 100)
 		return -ERANGE;
-	mutex_lock(&q->v->back_mutex);
+	dms_back_lock(q->v);
 	q->v->super.low_space = percent;
 	r = store_super(q->v);
 	mutex_unlock(&q->v->back_mutex);
@@ -406,7 +406,7 @@ static int do_resize(struct request *q)
 {
 	int r;
 
-	mutex_lock(&q->v->back_mutex);
+	dms_back_lock(q->v);
 	r = q->v->mode == DMS_MODE_RW ? dms_area_resize(q->v) : -EROFS;
 	mutex_unlock(&q->v->back_mutex);
 	return r;
@@ -421,7 +421,7 @@ static int do_fingerprint(struct request *q)
 	for (i = 0; i < q->argc; i++)
 		if (kstrtou64(q->argv[i], 10, &blocks[i]))
 			return -EINVAL;
-	mutex_lock(&q->v->back_mutex);
+	dms_back_lock(q->v);
 	r = dms_area_set_prints(q->v, blocks, q->argc);
 	mutex_unlock(&q->v->back_mutex);
 	return r;
@@ -431,7 +431,7 @@ static int do_checkpoint(struct request *q)
 {
 	int r;
 
-	mutex_lock(&q->v->back_mutex);
+	dms_back_lock(q->v);
 	r = dms_checkpoint(q->v, 0);
 	mutex_unlock(&q->v->back_mutex);
 	return r;

@@ -233,7 +233,8 @@ struct dms_volume {
 	 * Control plane.  Whoever holds meta may wait for the saver, which may
 	 * wait for a checkpoint: the background must never wait for meta.
 	 */
-	struct mutex back_mutex;	/* trees, checkpoints, superblock */
+	struct mutex back_mutex;	/* trees, checkpoints, superblock; dms_back_lock() */
+	atomic_t back_waiters;
 	struct mutex meta;		/* one message about copies at a time */
 	spinlock_t info_lock;		/* contents of infos, opens, dead, damage */
 	u32 epoch;
@@ -552,6 +553,8 @@ void dms_sink_destroy(struct dms_sink *s);
 int dms_background_init(struct dms_volume *v);
 void dms_background_exit(struct dms_volume *v);
 void dms_background_wake(struct dms_volume *v);
+/* Take v->back_mutex; a join that has it makes haste meanwhile. */
+void dms_back_lock(struct dms_volume *v);
 /* A checkpoint during replay: no saver yet; replay shall go on at @sequence. */
 int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
 /*

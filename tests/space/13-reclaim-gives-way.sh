@@ -10,9 +10,9 @@ empty=$(used)
 take
 stomp fill /dev/mapper/o --seq 1 --count 6400
 deactivate
-# A reclaim writes several times, one after the other.
+# A join reads its trees.
 n=$(sectors "$area")
-dm_create area "0 $n delay $area 0 0 $area 0 100"
+dm_create area "0 $n delay $area 0 300 $area 0 0"
 area=/dev/mapper/area
 activate
 
