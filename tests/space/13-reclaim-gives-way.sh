@@ -1,18 +1,19 @@
 #!/bin/bash
 # Proves that what a deleted copy left is reclaimed at the lowest priority, by a
 # worker that has its own again afterwards.
+# slow
 . "$(dirname "$0")/../shadow.sh"
 need_target delay
-devices 8 32
+devices 64 64 --chunk-size 4K
 activate
 message checkpoint
 empty=$(used)
 take
-stomp fill /dev/mapper/o --seq 1 --count 6400
+# An index of more blocks than a join reads at once
+stomp scatter /dev/mapper/o --seq 1 --stride 8K
 deactivate
-# A join reads its trees.
 n=$(sectors "$area")
-dm_create area "0 $n delay $area 0 300 $area 0 0"
+dm_create area "0 $n delay $area 0 500 $area 0 0"
 area=/dev/mapper/area
 activate
 
