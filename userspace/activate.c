@@ -231,14 +231,6 @@ int show_copies(const struct volume *v)
 	return first;
 }
 
-/* Is the size one that the merge under way is not for?  Then it would end too early. */
-static bool merge_differs(const struct volume *v)
-{
-	const struct copy *c = v->status.merge_id ? volume_copy(v, v->status.merge_id) : NULL;
-
-	return c && c->sectors != v->sectors;
-}
-
 /* The node exists: everything else that belongs to an active volume. */
 static int complete_activation(const struct activation *a, struct volume *v)
 {
@@ -305,12 +297,9 @@ int activate_volume(const struct activation *a, bool *ret_active)
 	rc = volumes_load(&all);
 	if (!rc) {
 		v = volumes_find(&all, uuid);
-		*ret_active = v && !merge_differs(v);
+		*ret_active = v;
 		if (!v)
 			rc = refuse(EPROTONOSUPPORT, "%s: not activated, its state cannot be understood",
-				    a->name);
-		else if (!*ret_active)
-			rc = refuse(ESTALE, "%s: not activated, a merge of another size is under way",
 				    a->name);
 		else
 			rc = complete_activation(a, v);
