@@ -3,7 +3,7 @@
 # origin, reading or writing, for one request or some in a row, leaves the origin right
 # and usable, and copies right, lost or unreadable, but never wrong, at once and after the
 # next activation.  Each time it is another request that fails: the first, the second, then
-# about one in ten; with LONG each.
+# about one in fifteen; with LONG each.
 # timeout: 600
 # dmesg: I/O error
 # slowest

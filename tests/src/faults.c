@@ -7,16 +7,16 @@
  * and the copies right.
  *
  * io: requests to a device fail in turn, dm-failnth's: the first, the second, then about
- * one in ten, or all.  The origin must stay right and, unless its own device failed,
+ * one in fifteen, or all.  The origin must stay right and, unless its own device failed,
  * readable and writable; a copy is right, or gives errors, or is gone or invalid, now and
  * after the next activation.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "dm.h"
@@ -38,59 +38,78 @@ static bool tolerant;				/* errors may be seen */
 static bool write_may_fail;			/* for a while */
 static bool thorough;
 static const char *doing = "";
-static bool is_child;
 
 static void leave(void)
 {
-	if (is_child)
-		return;
 	dm_fail_nth = 0;
 	dm_drop(&copy);
 	dm_resume(ORIGIN);
 	dm_drop(&origin);
 }
 
-static void write_range(u64 sector, u64 count)
+/* It passes, if it may fail at first; until then a part may be written. */
+static int write_patiently(u64 sector, const u8 *data, u64 count)
 {
 	int fd = open_device(origin.path, O_RDWR), rc;
-	u64 i, start = now_ms();
+	u64 start = now_ms();
 
-	stamp(buf, SEED, sector, count, ++sequence);
-	rc = write_sectors(fd, buf, sector, count);
-	/* It passes, and until then a part may be written. */
+	rc = write_sectors(fd, data, sector, count);
 	while (rc && write_may_fail && now_ms() - start < 60000) {
 		usleep(100000);
-		rc = write_sectors(fd, buf, sector, count);
+		rc = write_sectors(fd, data, sector, count);
 	}
+	close(fd);
+	return rc;
+}
+
+static void write_range(u64 sector, u64 count)
+{
+	u64 i;
+	int rc;
+
+	stamp(buf, SEED, sector, count, ++sequence);
+	rc = write_patiently(sector, buf, count);
 	if (rc)
 		die("%s: write: %s", doing, strerror(-rc));
-	close(fd);
 	for (i = sector; i < sector + count; i++)
 		now[i] = sequence;
 }
 
-/* @nr writes to chunks of their own, at the same time */
-static void write_at_once(u64 sector, u64 step, u32 nr)
-{
-	u32 i, k;
-	int status;
+struct writer {
+	pthread_t thread;
+	u64 sector;
+	int rc;
+};
 
-	fflush(NULL);
-	for (i = 0; i < nr; i++)
-		switch (fork()) {
-		case -1:
-			die("no process");
-		case 0:
-			is_child = true;
-			write_range(sector + i * step, 8);
-			exit(0);
-		}
+static void *write_block(void *writer)
+{
+	struct writer *w = writer;
+	u8 *data = xbuffer(8 * SECTOR);
+
+	stamp(data, SEED, w->sector, 8, sequence);
+	w->rc = write_patiently(w->sector, data, 8);
+	free(data);
+	return NULL;
+}
+
+/* Blocks @step apart, at the same time */
+static void write_at_once(u64 sector, u64 step)
+{
+	struct writer w[6];
+	u32 i, k;
+
 	sequence++;
-	for (i = 0; i < nr; i++) {
-		if (wait(&status) < 0 || status)
-			die("%s: one of several writes failed", doing);
+	for (i = 0; i < ARRAY_SIZE(w); i++) {
+		w[i].sector = sector + i * step;
+		if (pthread_create(&w[i].thread, NULL, write_block, &w[i]))
+			die("no thread");
+	}
+	for (i = 0; i < ARRAY_SIZE(w); i++) {
+		pthread_join(w[i].thread, NULL);
+		if (w[i].rc)
+			die("%s: write: %s", doing, strerror(-w[i].rc));
 		for (k = 0; k < 8; k++)
-			now[sector + i * step + k] = sequence;
+			now[w[i].sector + k] = sequence;
 	}
 }
 
@@ -564,9 +583,9 @@ static void go_on(void)
 
 	write_range(at, 64);
 	write_range(at + 500, 8);
-	write_at_once(64, 64, 6);
+	write_at_once(64, 64);
 	message("checkpoint");
-	write_at_once(at + 1000, 64, 6);
+	write_at_once(at + 1000, 64);
 }
 
 /* Returns the lost copies, or -1 if there were not so many requests. */
@@ -616,7 +635,7 @@ static void try_io(const struct step *s, const struct io_fault *f, const struct 
 	char text[100];
 	int lost;
 
-	for (n = 1; ; n += thorough || n < 2 ? 1 : 1 + mix(n + f->count) % 20) {
+	for (n = 1; ; n += thorough || n < 2 ? 1 : 1 + mix(n + f->count) % 30) {
 		snprintf(text, sizeof(text), "%s, %s from number %u", s->name, f->name, n);
 		doing = text;
 		lost = try_io_once(s, f, from, n);
