@@ -9,7 +9,7 @@
 for cache in flush fua; do
 	record $cache 2048 14336 "--chunk-size 16K" --ops 400 --copies 5 --pace 15 \
 		--max-write 64K --writers 2 --without reactivate
-	cut_power torn --only rest --count "$(count 40 1000)"
-	cut_power lose --only rest --count "$(count 40 1000)"
+	cut_power torn --only rest --count "$(count 30 1000)"
+	cut_power lose --only rest --count "$(count 30 1000)"
 	scratch_gone
 done

@@ -8,7 +8,7 @@
 for cache in flush fua; do
 	record $cache 2048 14336 "--chunk-size 4K" --ops 300 --copies 5 --pace 12 \
 		--max-write 64K --writers 2
-	cut_power boundary --count "$(count 60 0)"
-	cut_power origin --count "$(count 40 1000)"
+	cut_power boundary --count "$(count 45 0)"
+	cut_power origin --count "$(count 30 1000)"
 	scratch_gone
 done

@@ -9,8 +9,8 @@
 for cache in flush fua; do
 	record $cache 2048 14336 "--chunk-size 4K --journal-size 256K" --ops 400 --copies 5 \
 		--pace 12 --max-write 64K --writers 2 --without reactivate
-	cut_power torn --only journal --count "$(count 40 1000)"
-	cut_power lose --count "$(count 40 1000)"
-	cut_power lose-all --count "$(count 20 1000)"
+	cut_power torn --only journal --count "$(count 30 1000)"
+	cut_power lose --count "$(count 30 1000)"
+	cut_power lose-all --count "$(count 15 1000)"
 	scratch_gone
 done
