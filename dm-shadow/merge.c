@@ -537,7 +537,7 @@ int dms_merge_start(struct dms_volume *v, u32 id)
 	/* The record may have got to the medium: the mark says that it does not count. */
 	dms_back_lock(v);
 	if (!dms_mark_lost(v))
-		DMERR("%s: can't record that this merge was refused: do not use this diff area again",
+		DMERR("%s: can't record that no merge begins: do not use this diff area again",
 		      v->name);
 	mutex_unlock(&v->back_mutex);
 	return r;
