@@ -25,9 +25,14 @@
 
 void dms_back_lock(struct dms_volume *v)
 {
-	atomic_inc(&v->back_waiters);
+	atomic_inc(&v->back_users);
 	mutex_lock(&v->back_mutex);
-	atomic_dec(&v->back_waiters);
+}
+
+void dms_back_unlock(struct dms_volume *v)
+{
+	mutex_unlock(&v->back_mutex);
+	atomic_dec(&v->back_users);
 }
 
 void dms_background_wake(struct dms_volume *v)
@@ -127,7 +132,7 @@ static int slice_over(struct dms_volume *v)
 static void set_pace(struct dms_volume *v, int nice)
 {
 	if (v->opened && READ_ONCE(v->want) == DMS_WANT_NOTHING && !checkpoint_due(v) &&
-	    !atomic_read(&v->back_waiters) && !too_many_trees(v))
+	    !atomic_read(&v->back_users) && !too_many_trees(v))
 		nice = MAX_NICE;
 	if (task_nice(current) != nice)
 		set_user_nice(current, nice);
@@ -376,7 +381,7 @@ int dms_room_for_copy(struct dms_volume *v)
 		if (!r)
 			reclaim(v);
 	}
-	mutex_unlock(&v->back_mutex);
+	dms_back_unlock(v);
 	memalloc_noio_restore(noio);
 	return r == -ENOENT ? -ENOSPC : r;
 }
@@ -424,7 +429,7 @@ static void background(struct work_struct *work)
 	struct dms_op none = {};
 	u32 from;
 
-	dms_back_lock(v);
+	mutex_lock(&v->back_mutex);
 	if (READ_ONCE(v->closing))
 		goto out;
 	if (v->mode != DMS_MODE_RW) {

@@ -366,7 +366,7 @@ void dms_area_free(struct dms_volume *v)
 /*
  * The size the origin had at last.  The superblock tells that of a checkpoint; if the
  * origin grew after it, and copies were taken, they tell.  Growth that no copy knows of
- * needs no memory: resume takes it over again.
+ * need not be known here: resume takes it over again.
  */
 static int take_size(struct dms_volume *v, const struct dms_config *c, char **error)
 {
@@ -497,7 +497,7 @@ void dms_area_close(struct dms_volume *v)
 	}
 	if (v->mode != DMS_MODE_RW)
 		dms_mark_lost(v);
-	mutex_unlock(&v->back_mutex);
+	dms_back_unlock(v);
 	memalloc_noio_restore(noio);
 }
 

@@ -345,7 +345,7 @@ static int finish_unrecorded(struct dms_merge *m)
 		v->super.flags &= ~DMS_SUPER_LOST;
 		dms_background_wake(v);
 	}
-	mutex_unlock(&v->back_mutex);
+	dms_back_unlock(v);
 	WRITE_ONCE(v->merge_shadow, 0);
 	return 1;
 }
@@ -537,9 +537,9 @@ int dms_merge_start(struct dms_volume *v, u32 id)
 	/* The record may have got to the medium: the mark says that it does not count. */
 	dms_back_lock(v);
 	if (!dms_mark_lost(v))
-		DMERR("%s: can't record that no merge begins: do not use this diff area again",
+		DMERR("%s: merge refused, but could begin later: do not use this diff area again",
 		      v->name);
-	mutex_unlock(&v->back_mutex);
+	dms_back_unlock(v);
 	return r;
 }
 

@@ -252,7 +252,7 @@ static int do_exempt(struct request *q)
 	} else {
 		r = -EINVAL;
 	}
-	mutex_unlock(&v->back_mutex);
+	dms_back_unlock(v);
 	return r;
 }
 
@@ -359,7 +359,7 @@ static int do_limit(struct request *q)
 		q->v->super.limit_chunks = limit;
 		r = store_super(q->v);
 	}
-	mutex_unlock(&q->v->back_mutex);
+	dms_back_unlock(q->v);
 	return r;
 }
 
@@ -384,7 +384,7 @@ static int do_when_full(struct request *q)
 	q->v->super.when_full = policy;
 	q->v->super.full_timeout = seconds;
 	r = store_super(q->v);
-	mutex_unlock(&q->v->back_mutex);
+	dms_back_unlock(q->v);
 	return r;
 }
 
@@ -398,7 +398,7 @@ static int do_low_space(struct request *q)
 	dms_back_lock(q->v);
 	q->v->super.low_space = percent;
 	r = store_super(q->v);
-	mutex_unlock(&q->v->back_mutex);
+	dms_back_unlock(q->v);
 	return r;
 }
 
@@ -408,7 +408,7 @@ static int do_resize(struct request *q)
 
 	dms_back_lock(q->v);
 	r = q->v->mode == DMS_MODE_RW ? dms_area_resize(q->v) : -EROFS;
-	mutex_unlock(&q->v->back_mutex);
+	dms_back_unlock(q->v);
 	return r;
 }
 
@@ -423,7 +423,7 @@ static int do_fingerprint(struct request *q)
 			return -EINVAL;
 	dms_back_lock(q->v);
 	r = dms_area_set_prints(q->v, blocks, q->argc);
-	mutex_unlock(&q->v->back_mutex);
+	dms_back_unlock(q->v);
 	return r;
 }
 
@@ -433,7 +433,7 @@ static int do_checkpoint(struct request *q)
 
 	dms_back_lock(q->v);
 	r = dms_checkpoint(q->v, 0);
-	mutex_unlock(&q->v->back_mutex);
+	dms_back_unlock(q->v);
 	return r;
 }
 

@@ -234,7 +234,7 @@ struct dms_volume {
 	 * wait for a checkpoint: the background must never wait for meta.
 	 */
 	struct mutex back_mutex;	/* trees, checkpoints, superblock; dms_back_lock() */
-	atomic_t back_waiters;
+	atomic_t back_users;		/* others than the background, waiting or in it */
 	struct mutex meta;		/* one message about copies at a time */
 	spinlock_t info_lock;		/* contents of infos, opens, dead, damage */
 	u32 epoch;
@@ -553,8 +553,9 @@ void dms_sink_destroy(struct dms_sink *s);
 int dms_background_init(struct dms_volume *v);
 void dms_background_exit(struct dms_volume *v);
 void dms_background_wake(struct dms_volume *v);
-/* Take v->back_mutex; a join that has it makes haste meanwhile. */
+/* v->back_mutex, for all but the background itself: a join makes haste meanwhile. */
 void dms_back_lock(struct dms_volume *v);
+void dms_back_unlock(struct dms_volume *v);
 /* A checkpoint during replay: no saver yet; replay shall go on at @sequence. */
 int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
 /*
