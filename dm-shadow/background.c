@@ -21,7 +21,7 @@
 
 #define MERGE_MIN_TREES	4		/* not worth less */
 #define MERGE_MAX_TREES	24		/* look-ups ask all of them */
-#define JOIN_SLICE	1024		/* entries between looks at what else is due */
+#define JOIN_SLICE	1024		/* runs between looks at what else is due */
 
 void dms_back_lock(struct dms_volume *v)
 {
@@ -68,9 +68,18 @@ static int checkpoint_if_due(struct dms_volume *v)
 	return r;
 }
 
+struct join {
+	struct dms_volume *v;
+	struct dms_bits *doomed;	/* chunks to be freed when it is complete */
+	u32 runs;			/* looked at */
+	int nice;			/* the worker's own */
+};
+
 static void doom(void *context, area_chunk_t first, u32 length)
 {
-	dms_bits_set(context, first, length);
+	struct join *j = context;
+
+	dms_bits_set(j->doomed, first, length);
 }
 
 static void free_doomed(struct dms_volume *v, struct dms_bits *doomed)
@@ -138,31 +147,29 @@ static void set_pace(struct dms_volume *v, int nice)
 		set_user_nice(current, nice);
 }
 
-static int join_stream(struct dms_volume *v, struct dms_merger *m, struct dms_builder *b,
-		       struct dms_tree *ret)
+static int join_look(void *context)
+{
+	struct join *j = context;
+
+	if (++j->runs % JOIN_SLICE)
+		return 0;
+	set_pace(j->v, j->nice);
+	cond_resched();
+	return slice_over(j->v);
+}
+
+static int join_stream(struct dms_merger *m, struct dms_builder *b, struct dms_tree *ret)
 {
 	struct dms_exception e;
 	const __le32 *csums;
-	int nice = task_nice(current), r;
-	u32 n = 0;
+	int r;
 
-	set_pace(v, nice);
 	while ((r = dms_merger_next(m, &e, &csums)) > 0) {
 		r = dms_builder_add(b, &e, csums);
 		if (r)
 			break;
-		if (++n % JOIN_SLICE == 0) {
-			set_pace(v, nice);
-			r = slice_over(v);
-			if (r)
-				break;
-			cond_resched();
-		}
 	}
-	if (!r)
-		r = dms_builder_finish(b, ret);
-	set_user_nice(current, nice);
-	return r;
+	return r ?: dms_builder_finish(b, ret);
 }
 
 /* The list of trees with @joined in place of @nr trees from @first on. */
@@ -192,11 +199,13 @@ static int join_trees(struct dms_volume *v, u32 first)
 					GFP_NOIO | __GFP_NOFAIL);
 	struct dms_source *source = dms_stream_create(v);
 	struct dms_sink *sink = dms_sink_create(v, v->area_chunks - dms_checkpoint_need(v, 0));
-	struct dms_bits *doomed = dms_bits_create(v->area_chunks);
+	struct join join = {
+		.v = v, .doomed = dms_bits_create(v->area_chunks), .nice = task_nice(current),
+	};
 	struct dms_merge_spec spec = {
 		.source = source, .trees = &old->tree[first], .nr_trees = old->nr - first,
 		.merge_epoch = v->merge_shadow ? v->merge_epoch : 0,
-		.drop = doom, .context = doomed,
+		.drop = doom, .look = join_look, .context = &join,
 	};
 	struct dms_builder *b = NULL;
 	struct dms_merger *m = NULL;
@@ -206,12 +215,15 @@ static int join_trees(struct dms_volume *v, u32 first)
 
 	epochs = live_epochs(v, &spec.nr_epochs);
 	spec.epochs = epochs;
-	if (source && sink && doomed && epochs) {
+	if (source && sink && join.doomed && epochs) {
 		m = dms_merger_create(&spec);
 		b = dms_builder_create(sink);
 	}
-	if (m && b)
-		r = join_stream(v, m, b, &joined);
+	if (m && b) {
+		set_pace(v, join.nice);
+		r = join_stream(m, b, &joined);
+		set_user_nice(current, join.nice);
+	}
 	if (!r)
 		r = dms_sink_flush(sink);
 	r = dms_sink_error(sink, r);
@@ -219,7 +231,7 @@ static int join_trees(struct dms_volume *v, u32 first)
 	dms_builder_destroy(b);
 	if (!r) {
 		dms_sink_publish(sink);
-		free_doomed(v, doomed);
+		free_doomed(v, join.doomed);
 		for (i = first; i < old->nr; i++)
 			if (dms_tree_free(v, source, &old->tree[i]))
 				DMWARN("%s: space of an old index tree is not given back", v->name);
@@ -233,7 +245,7 @@ static int join_trees(struct dms_volume *v, u32 first)
 		DMERR_LIMIT("%s: index trees can't be joined: error %d", v->name, r);
 	}
 	vfree(epochs);
-	dms_bits_destroy(doomed);
+	dms_bits_destroy(join.doomed);
 	dms_sink_destroy(sink);
 	if (source)
 		dms_stream_destroy(source);

@@ -813,7 +813,8 @@ static int merger_fill(struct dms_merger *m)
 	if (contributors > 1)
 		sort_r(m->out, m->nr, sizeof(*m->out), merged_cmp, NULL, NULL);
 	merger_sift(m);
-	return 1;
+	err = m->spec.look ? m->spec.look(m->spec.context) : 0;
+	return err ?: 1;
 }
 
 int dms_merger_next(struct dms_merger *m, struct dms_exception *ret, const __le32 **csums)
@@ -828,7 +829,6 @@ int dms_merger_next(struct dms_merger *m, struct dms_exception *ret, const __le3
 			m->error = err;
 		if (err <= 0)
 			return err;
-		cond_resched();
 	}
 	*ret = m->out[m->next].e;
 	*csums = m->out[m->next].csums;

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Proves that what a deleted copy left is reclaimed at the lowest priority, by a
-# worker that has its own again afterwards.
+# Proves that what a deleted copy left is reclaimed at the lowest priority as long as
+# nobody waits, and from then on at the worker's own, which it has again afterwards.
 # slow
 . "$(dirname "$0")/../shadow.sh"
 need_target delay
@@ -12,10 +12,12 @@ take
 # An index of more blocks than a join reads at once
 stomp scatter /dev/mapper/o --seq 1 --stride 8K
 deactivate
-n=$(sectors "$area")
-dm_create area "0 $n delay $area 0 500 $area 0 0"
+n=$(sectors "$area") below=$area
+dm_create area "0 $n linear $below 0"
 area=/dev/mapper/area
 activate
+dmsetup load area --table "0 $n delay $below 0 2000 $below 0 0"
+dmsetup resume area
 
 # workers PATTERN: the nice values of kernel threads named so
 workers()
@@ -23,9 +25,10 @@ workers()
 	awk -v "name=$1" '$2 ~ name { print $19 }' /proc/[0-9]*/stat 2>/dev/null
 }
 
-begun()
+# at NICE: it is at work, with that
+at()
 {
-	[ "$(workers 'kworker.*[+]dm-shadow-back')" = 19 ]
+	[ "$(workers 'kworker.*[+]dm-shadow-back')" = "$1" ]
 }
 
 given_back()
@@ -33,10 +36,10 @@ given_back()
 	[ "$(used)" -le $((empty + 8)) ]
 }
 message delete "$ID"
-for ((i = 0; i < 100; i++)); do
-	! begun || break
-done
-begun || fail "the worker's priority is '$(workers 'kworker.*[+]dm-shadow-back')'"
+wait_for at 19
+message checkpoint &
+wait_for at 0
+wait $!
 wait_for given_back
 idle()
 {

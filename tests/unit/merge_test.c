@@ -292,10 +292,50 @@ static void test_life(void)
 	}
 }
 
+static int look(void *context)
+{
+	u32 *left = context;
+
+	return (*left)-- ? 0 : -EINTR;
+}
+
+static void test_look(void)
+{
+	static const u32 nr = 3000;
+	struct dms_builder *b;
+	struct dms_tree tree, result;
+	u32 left;
+	struct dms_merge_spec spec = {
+		.source = &store.source, .trees = &tree, .nr_trees = 1,
+		.look = look, .context = &left,
+	};
+
+	store_init(1);
+	b = dms_builder_create(&store.sink);
+	CHECK(b);
+	for (u32 i = 0; i < nr; i++) {
+		struct dms_exception e = {
+			.chunk = 2 * i, .tag = 1, .kind = DMS_KIND_ZERO, .length = 1,
+		};
+
+		CHECK_EQ(dms_builder_add(b, &e, NULL), 0);
+	}
+	CHECK_EQ(dms_builder_finish(b, &tree), 0);
+	dms_builder_destroy(b);
+	/* There is no copy: not one of them is kept. */
+	left = nr;
+	CHECK_EQ(merge_build(&spec, &result), 0);
+	CHECK_EQ(left, 0);
+	CHECK_EQ(result.depth, 0);
+	left = nr - 1;
+	CHECK_EQ(merge_build(&spec, &result), -EINTR);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
 		{ "merge against a map", test_merge },
+		{ "each run is told, kept or not", test_look },
 		{ "a volume's life", test_life },
 	};
 
