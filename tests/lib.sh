@@ -100,15 +100,17 @@ stop_udev()
 
 	udevadm control --exit
 	# A worker that is busy goes on, and may take away what the next test has made.
-	for ((n = 0; n < 300; n++)); do
+	for ((n = 0; n < 60; n++)); do
 		if ! pgrep udev >/dev/null; then
 			rm -f /run/udev/control
 			return 0
 		fi
-		[ $n -ne 100 ] || pkill -KILL udev	# on a busy machine it takes its time
+		# The daemon has been seen to sleep on when it was alone; workers must end.
+		[ $n -ne 50 ] || pgrep udev-worker >/dev/null || pkill -KILL udevd
 		sleep 0.2
 	done
 	ps -e -o pid,stat,etimes,args
+	pkill -KILL udev
 	return 1
 }
 
