@@ -13,4 +13,4 @@ mapfile -t scripts < <(
 	done
 )
 [ -f .ci/run ] && scripts+=(.ci/run)
-shellcheck -x -P SCRIPTDIR -P tests "${scripts[@]}"
+shellcheck "${scripts[@]}"		# and .shellcheckrc
