@@ -112,14 +112,19 @@ memory_leaks()
 		}' $work/starts $file >>$out/results
 }
 
-# complaints: what the kernel said, without data races that are none of ours
+# complaints: what the kernel said, without data races that are none of ours: those
+# where we are not among the first three callers of either access
 complaints()
 {
 	awk '
 		# A worker that sets its flags, seen by its own tick: the kernel knows
-		/BUG: KCSAN: .*kthread_data/ { race = ""; next }
-		/BUG: KCSAN: / { race = $0; ours = 0; next }
-		race != "" && /\[dm_shadow\]/ && !ours { ours = 1; print race }
+		/BUG: KCSAN: .*kthread_(data|is_per_cpu)/ { race = ""; next }
+		/BUG: KCSAN: / { race = $0; next }
+		race != "" && /(read|write) .*to 0x/ { frames = 0 }
+		race != "" && /[+]0x[0-9a-f]+\/0x/ && ++frames <= 3 && /\[dm_shadow\]/ {
+			print race
+			race = ""
+		}
 		/={60}/ { race = "" }
 		{ print }' $work/dmesg
 }
