@@ -151,10 +151,10 @@ static int join_look(void *context)
 {
 	struct join *j = context;
 
+	cond_resched();
 	if (++j->runs % JOIN_SLICE)
 		return 0;
 	set_pace(j->v, j->nice);
-	cond_resched();
 	return slice_over(j->v);
 }
 

@@ -4,7 +4,7 @@
 # slow
 . "$(dirname "$0")/../shadow.sh"
 need_target delay
-devices 64 64 --chunk-size 4K
+devices 128 128 --chunk-size 4K
 activate
 message checkpoint
 empty=$(used)
@@ -39,8 +39,11 @@ message delete "$ID"
 wait_for at 19
 message checkpoint &
 wait_for at 0
+reads=$(devstat "$below" reads)
 wait $!
 wait_for given_back
+# The join was not over then
+[ $(($(devstat "$below" reads) - reads)) -ge 2 ] || fail "it made no haste before its end"
 idle()
 {
 	[ -z "$(workers 'kworker.*[+]dm-shadow-back')" ]
