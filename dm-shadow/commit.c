@@ -317,9 +317,8 @@ static bool gather(struct dms_volume *v, u32 blocks)
 {
 	struct dms_save *first = list_first_entry_or_null(&v->ready, struct dms_save, list);
 
-	return first && v->nr_reading && v->origin->bd_disk == v->area->bd_disk &&
-	       blocks < DMS_GATHER_BLOCKS && list_empty(&v->ops) &&
-	       time_before(jiffies, first->since + GATHER_TIME);
+	return first && v->nr_reading && dms_one_disk(v) && blocks < DMS_GATHER_BLOCKS &&
+	       list_empty(&v->ops) && time_before(jiffies, first->since + GATHER_TIME);
 }
 
 /*

@@ -6,6 +6,7 @@
 #ifndef DM_SHADOW_COMPAT_H
 #define DM_SHADOW_COMPAT_H
 
+#include <linux/blkdev.h>
 #include <linux/srcu.h>
 #include <linux/version.h>
 
@@ -21,6 +22,14 @@
 /* Newer ones declare hex2bin() here, and no longer in <linux/kernel.h>. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
 #include <linux/hex.h>
+#endif
+
+/* 7.0 turned this round.  Goes with 6.12 support. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+static inline bool bdev_rot(struct block_device *bdev)
+{
+	return !bdev_nonrot(bdev);
+}
 #endif
 
 /*

@@ -10,6 +10,13 @@
  * checksums before it is completed; a piece that is not aligned to blocks is
  * read through a page of its own, as checksums cover whole blocks.
  *
+ * Pieces on the origin with a short gap between are read by one request, over the gap.
+ * What it reads there has pages of its own, as what is below may look at a read's data
+ * (caches, integrity).  If such a request fails, that may be the gap's fault, and its
+ * pieces are read one by one.  It does not pay
+ * where origin and area are two disks without heads: the origin's limits, and would
+ * have more to read.
+ *
  * What map submits is not issued before it returns.  So it waits for memory for
  * the first piece only: what the others need may be held by those before.  If
  * there is none, or an index block must be read, a worker goes on from there.
@@ -34,6 +41,18 @@
 
 #define PIECE_BLOCKS	256	/* checksums that a piece can carry */
 #define MAP_SECTORS	(PIECE_BLOCKS * DMS_BLOCK_SECTORS)
+#define BRIDGE_SECTORS	32		/* read sooner than another request begins, */
+#define BRIDGE_ROTATING	128		/* or the disk's head is elsewhere and back */
+#define BRIDGE_VECS	112		/* with the rest 2 KiB */
+
+/* Several pieces on the origin, read as one with the gaps between. */
+struct dms_bridge {
+	struct dms_read *read;
+	struct work_struct work;
+	u32 nr_vecs;
+	DECLARE_BITMAP(gaps, BRIDGE_VECS);	/* vecs whose pages are ours */
+	struct bio_vec vecs[BRIDGE_VECS];
+};
 
 struct dms_read {
 	struct dms_volume *v;
@@ -45,6 +64,7 @@ struct dms_read {
 	struct list_head list;
 	struct dms_tracker *tracker;	/* NULL: not tracked */
 	u64 first, last;		/* chunks */
+	struct dms_bridge *bridge;	/* NULL: one piece */
 	/* from the area */
 	struct llist_node done;
 	struct page *bounce;
@@ -237,6 +257,17 @@ static void piece_done(struct dms_bio *b, blk_status_t status)
 	bio_endio(b->bio);
 }
 
+static void bridge_free(struct dms_bridge *br)
+{
+	u32 i;
+
+	if (!br)
+		return;
+	for_each_set_bit(i, br->gaps, br->nr_vecs)
+		__free_pages(br->vecs[i].bv_page, get_order(br->vecs[i].bv_len));
+	kfree(br);
+}
+
 static void read_free(struct dms_read *r)
 {
 	struct dms_volume *v = r->v;
@@ -246,6 +277,7 @@ static void read_free(struct dms_read *r)
 	srcu_up_read(&v->srcu, r->srcu_idx);
 	if (r->bounce)
 		mempool_free(r->bounce, &v->bounce_pool);
+	bridge_free(r->bridge);
 	mempool_free(r, &v->read_pool);
 }
 
@@ -360,13 +392,55 @@ static void area_endio(struct bio *clone)
 	}
 }
 
+/* The pieces one by one, without the gaps. */
+static void read_apart(struct work_struct *work)
+{
+	struct dms_bridge *br = container_of(work, struct dms_bridge, work);
+	struct dms_read *r = br->read;
+	blk_opf_t opf = REQ_OP_READ | (r->whole->bio->bi_opf & REQ_FAILFAST_MASK);
+	sector_t sector = r->iter.bi_sector;
+	blk_status_t status = 0;
+	u32 i, n, bytes;
+
+	for (i = 0; i < br->nr_vecs && !status; i += n) {
+		bool gap = test_bit(i, br->gaps);
+		struct bio bio;
+
+		bytes = 0;
+		for (n = 0; i + n < br->nr_vecs && test_bit(i + n, br->gaps) == gap; n++)
+			bytes += br->vecs[i + n].bv_len;
+		if (!gap) {
+			bio_init(&bio, r->v->origin, &br->vecs[i], n, opf);
+			bio.bi_vcnt = n;
+			bio.bi_iter.bi_sector = sector;
+			bio.bi_iter.bi_size = bytes;
+			submit_bio_wait(&bio);
+			status = bio.bi_status;
+			bio_uninit(&bio);
+		}
+		sector += bytes >> SECTOR_SHIFT;
+	}
+	read_finish(r, status);
+}
+
+/* May it be for a gap? */
+static bool worth_retry(blk_status_t status)
+{
+	return status == BLK_STS_IOERR || status == BLK_STS_MEDIUM ||
+	       status == BLK_STS_PROTECTION;
+}
+
 static void origin_endio(struct bio *clone)
 {
 	struct dms_read *r = container_of(clone, struct dms_read, clone);
 	blk_status_t status = clone->bi_status;
 
 	bio_uninit(clone);
-	read_finish(r, status);
+	/* Each on its own: it may take as long as the disk tries. */
+	if (r->bridge && worth_retry(status))
+		queue_work(r->v->verify_wq, &r->bridge->work);
+	else
+		read_finish(r, status);
 }
 
 /* Largest number of sectors from @sector on that one block-wise read can serve. */
@@ -414,9 +488,108 @@ static void submit_origin(struct dms_read *r)
 {
 	bio_init_clone(r->v->origin, &r->clone, r->whole->bio, GFP_NOIO);
 	r->clone.bi_iter = r->iter;
+	if (r->bridge) {
+		/* Marked as a clone: what is below goes by the iterator alone. */
+		r->clone.bi_io_vec = r->bridge->vecs;
+		r->clone.bi_iter = (struct bvec_iter) {
+			.bi_sector = r->iter.bi_sector, .bi_size = r->iter.bi_size,
+		};
+	}
 	r->clone.bi_opf &= ~REQ_POLLED;
 	r->clone.bi_end_io = origin_endio;
 	submit_bio_noacct(&r->clone);
+}
+
+/* --- over gaps --- */
+
+static void submit_held(struct dms_bio *b)
+{
+	if (b->held)
+		submit_origin(b->held);
+	b->held = NULL;
+}
+
+static bool add_piece(struct dms_bridge *br, struct bio *bio, struct bvec_iter start)
+{
+	struct bvec_iter iter;
+	struct bio_vec bv;
+
+	__bio_for_each_bvec(bv, bio, iter, start) {
+		if (br->nr_vecs == BRIDGE_VECS)
+			return false;
+		br->vecs[br->nr_vecs++] = bv;
+	}
+	return true;
+}
+
+static bool begin_bridge(struct dms_read *r)
+{
+	struct dms_bridge *br = kmalloc(sizeof(*br), GFP_NOWAIT | __GFP_NOWARN);
+
+	if (!br)
+		return false;
+	br->read = r;
+	br->nr_vecs = 0;
+	bitmap_zero(br->gaps, BRIDGE_VECS);
+	INIT_WORK(&br->work, read_apart);
+	if (!add_piece(br, r->whole->bio, r->iter)) {
+		kfree(br);
+		return false;
+	}
+	r->bridge = br;
+	return true;
+}
+
+/*
+ * Let the held read of @b go on to the piece @next, over what lies between.  It was
+ * entered with the trackers before this piece was looked up (I3).  False: it does not.
+ */
+static bool go_on(struct dms_bio *b, struct bvec_iter next)
+{
+	struct dms_read *r = b->held;
+	struct page *page = NULL;
+	struct dms_bridge *br;
+	u32 gap, before;
+
+	if (!r || b->bio->bi_opf & REQ_NOWAIT)
+		return false;
+	gap = next.bi_sector - (r->iter.bi_sector + bvec_iter_sectors(r->iter));
+	if (gap > r->v->bridge_sectors || (!r->bridge && !begin_bridge(r)))
+		return false;
+	br = r->bridge;
+	before = br->nr_vecs;
+	gap <<= SECTOR_SHIFT;
+	if (gap) {
+		if (before == BRIDGE_VECS)
+			return false;
+		page = alloc_pages(GFP_NOWAIT | __GFP_NOWARN | __GFP_COMP, get_order(gap));
+		if (!page)
+			return false;
+		br->vecs[br->nr_vecs++] = (struct bio_vec) { .bv_page = page, .bv_len = gap };
+	}
+	if (!add_piece(br, b->bio, next)) {
+		if (page)
+			__free_pages(page, get_order(gap));
+		br->nr_vecs = before;
+		return false;
+	}
+	if (page)
+		__set_bit(before, br->gaps);
+	r->iter.bi_size += gap + next.bi_size;
+	return true;
+}
+
+static void to_origin(struct dms_read *r)
+{
+	struct dms_bio *b = r->whole;
+
+	if (go_on(b, r->iter)) {
+		atomic_dec(&b->pieces);		/* not the last: map's is still there */
+		read_free(r);
+		return;
+	}
+	submit_held(b);
+	b->held = r;
 }
 
 /*
@@ -469,6 +642,7 @@ static struct dms_read *read_new(struct dms_bio *b, gfp_t gfp)
 	r->whole = b;
 	r->iter = b->iter;
 	r->bounce = NULL;
+	r->bridge = NULL;
 	r->first = dms_sector_chunk(v, b->iter.bi_sector);
 	r->last = dms_sector_chunk(v, b->iter.bi_sector + bvec_iter_sectors(b->iter) - 1);
 	r->srcu_idx = srcu_down_read(&v->srcu);
@@ -513,12 +687,13 @@ static int read_piece(struct dms_bio *b, bool may_block, gfp_t gfp)
 	atomic_inc(&b->pieces);
 	switch (e.kind) {
 	case 0:
-		submit_origin(r);
+		to_origin(r);
 		break;
 	case DMS_KIND_DATA:
 		submit_area(r, &e);
 		break;
 	case DMS_KIND_UNREADABLE:
+		submit_held(b);		/* not over it: the origin may be so there */
 		read_finish(r, ret == -EUCLEAN ? BLK_STS_PROTECTION : BLK_STS_IOERR);
 		break;
 	default:
@@ -536,8 +711,14 @@ static void read_worker(struct work_struct *work)
 	struct dms_bio *b = container_of(work, struct dms_bio, work);
 	unsigned int noio = memalloc_noio_save();
 
-	while (b->iter.bi_size)
+	while (b->iter.bi_size) {
+		if (!read_piece(b, false, GFP_NOWAIT | __GFP_NOWARN))
+			continue;
+		/* Nothing is held while it waits for memory or the index. */
+		submit_held(b);
 		read_piece(b, true, GFP_NOIO);
+	}
+	submit_held(b);
 	piece_done(b, 0);
 	memalloc_noio_restore(noio);
 }
@@ -560,10 +741,12 @@ static int map_read(struct dms_volume *v, struct dms_shadow *s, struct bio *bio)
 	b->shadow = s;
 	b->bio = bio;
 	b->iter = bio->bi_iter;
+	b->held = NULL;
 	b->status = BLK_STS_OK;
 	atomic_set(&b->pieces, 1);	/* until all are under way */
 	while (b->iter.bi_size && !read_piece(b, false, gfp))
 		gfp = GFP_NOWAIT | __GFP_NOWARN;
+	submit_held(b);
 	if (!b->iter.bi_size) {
 		piece_done(b, BLK_STS_OK);
 	} else if (bio->bi_opf & REQ_NOWAIT) {
@@ -631,6 +814,10 @@ int dms_readers_init(struct dms_volume *v)
 	int cpu, r;
 
 	init_waitqueue_head(&v->drain_wait);
+	if (bdev_rot(v->origin))
+		v->bridge_sectors = BRIDGE_ROTATING;
+	else if (dms_one_disk(v))
+		v->bridge_sectors = BRIDGE_SECTORS;
 	v->trackers = alloc_percpu(struct dms_tracker);
 	if (!v->trackers)
 		return -ENOMEM;

@@ -85,6 +85,7 @@
 struct dms_bio;
 struct dms_cache;
 struct dms_merge;
+struct dms_read;
 struct dms_scrub;
 struct dms_volume;
 
@@ -308,6 +309,7 @@ struct dms_volume {
 
 	/* reads of copies; not beside what the saver writes */
 	struct workqueue_struct *read_wq ____cacheline_aligned_in_smp, *verify_wq;
+	u32 bridge_sectors;		/* gaps up to this are read, too: map.c */
 	mempool_t read_pool, bounce_pool;
 	struct dms_tracker __percpu *trackers;
 	wait_queue_head_t drain_wait;
@@ -372,10 +374,17 @@ struct dms_bio {
 	/* reads of a copy or of the origin under a merge */
 	struct dms_shadow *shadow;	/* NULL: the origin */
 	struct bvec_iter iter;		/* what is not yet under way */
+	struct dms_read *held;		/* on its way to the origin, may get longer; NULL */
 	atomic_t pieces;
 	blk_status_t status;
 	struct work_struct work;
 };
+
+/* Partitions of one disk? */
+static inline bool dms_one_disk(const struct dms_volume *v)
+{
+	return v->origin->bd_disk == v->area->bd_disk;
+}
 
 /* --- volume.c --- */
 

@@ -216,6 +216,12 @@ null_disk()
 	[ -b "$DEV" ] || fail "no device node for $dir"
 }
 
+# rotates DISK 0|1: what the kernel thinks of it
+rotates()
+{
+	echo "$2" >"/sys/class/block/$(basename "$1")/queue/rotational"
+}
+
 # --- device-mapper -----------------------------------------------------------
 
 # dm_create NAME TABLE [dmsetup's options]: TABLE may have several lines

@@ -1,11 +1,13 @@
 #!/bin/bash
 # Proves I3: a read of a copy that is under way on the origin completes before
-# its chunk is overwritten.  The origin's reads are slow, its writes are not.
+# its chunk is overwritten; one over a gap, too.  The origin's reads are slow, its
+# writes are not.
 # slow
 . "$(dirname "$0")/../shadow.sh"
 need_target delay
 disk 2
 fast=$DEV
+rotates "$fast" 1
 n=$(sectors "$fast")
 disk 16
 area=$DEV
@@ -20,6 +22,8 @@ read_begun()
 stomp fill "$fast" --seq 1
 activate
 take
+# The third read has a gap
+stomp write /dev/mapper/o $((2048 + 192)) 8 --seq 2
 show "$ID"
 dm_reload slow "0 $n delay $fast 0 500 $fast 0 0"
 for ((i = 0; i < 3; i++)); do

@@ -8,6 +8,7 @@
 . "$(dirname "$0")/../shadow.sh"
 for chunk in 4K 16K 128K; do
 	devices 8 96 --chunk-size $chunk
+	rotates "$origin" 1		# it reads over gaps
 	stomp run "$origin" "$area" --seed "$SEED" --ops "$(count 1000 10000)" --copies 12
 	sound "$chunk" "$area"
 done
