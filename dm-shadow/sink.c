@@ -32,6 +32,7 @@ static u64 sink_alloc(struct dms_sink *sink)
 	struct area_sink *s = container_of(sink, struct area_sink, sink);
 	struct dms_volume *v = s->v;
 	struct extent *e;
+	u32 room;
 
 	if (s->next == s->end) {
 		u32 want = max_t(u32, SINK_RUN_BYTES / DMS_BLOCK_SIZE / v->chunk_blocks, 1);
@@ -40,13 +41,17 @@ static u64 sink_alloc(struct dms_sink *sink)
 		if (s->nr < 4)
 			want = max_t(u32, want >> (2 * (4 - s->nr)), 1);
 		if (s->nr == s->room) {
-			e = krealloc(s->extent, (s->room + 64) * sizeof(*e), GFP_NOIO);
+			room = s->room ? 2 * s->room : 64;
+			e = kvmalloc_array(room, sizeof(*e), GFP_NOIO);
 			if (!e) {
 				s->no_memory = true;
 				return 0;
 			}
+			if (s->nr)
+				memcpy(e, s->extent, s->nr * sizeof(*e));
+			kvfree(s->extent);
 			s->extent = e;
-			s->room += 64;
+			s->room = room;
 		}
 		e = &s->extent[s->nr];
 		e->length = dms_alloc_take(v->alloc, want, s->limit, &e->first);
@@ -139,7 +144,7 @@ void dms_sink_destroy(struct dms_sink *sink)
 	s = container_of(sink, struct area_sink, sink);
 	for (i = 0; !s->published && i < s->nr; i++)
 		dms_alloc_cancel(s->v->alloc, s->extent[i].first, s->extent[i].length);
-	kfree(s->extent);
+	kvfree(s->extent);
 	vfree(s->buf);
 	kfree(s);
 }
