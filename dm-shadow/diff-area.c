@@ -124,47 +124,69 @@ static void *read_root(struct dms_volume *v, size_t *size, char **error)
 	return ERR_PTR(r);
 }
 
-static int read_shadow(struct dms_volume *v, const struct dms_disk_shadow_ref *ref, void *block)
+/* Descriptor @block of the copy that @ref leads to: put it in @c, which has room. */
+static int load_shadow(struct dms_volume *v, const struct dms_disk_shadow_ref *ref,
+		       const void *block, struct dms_shadow_info *info, struct dms_copies *c)
 {
-	u64 addr = le64_to_cpu(ref->block);
-	struct dms_shadow_info *info;
 	u32 crc = le32_to_cpu(ref->crc);
-	struct dms_shadow *s = NULL;
+	struct dms_shadow *s;
 	int r;
 
-	if (!dms_super_elsewhere(&v->super, addr))
-		return -EUCLEAN;
-	info = kmalloc(sizeof(*info), GFP_KERNEL);
-	if (!info)
-		return -ENOMEM;
-	r = dms_io_read(v->area, addr, 1, block);
-	if (!r)
-		r = dms_block_check(block, addr, DMS_BLOCK_SHADOW, v->super.uuid, &crc, NULL);
+	r = dms_block_check(block, le64_to_cpu(ref->block), DMS_BLOCK_SHADOW, v->super.uuid, &crc,
+			    NULL);
 	if (!r)
 		r = dms_shadow_unpack(block + sizeof(struct dms_disk_header),
 				      v->super.area_blocks, info);
 	if (!r && info->id != le32_to_cpu(ref->id))
 		r = -EUCLEAN;
-	if (!r) {
-		s = dms_shadow_alloc(v, info);
-		r = s ? dms_shadows_replace(v, s, NULL) : -ENOMEM;
-	}
 	if (r)
-		kfree(s);
+		return r;
+	s = dms_shadow_alloc(v, info);
+	if (!s)
+		return -ENOMEM;
+	c->shadow[c->nr++] = s;
+	return 0;
+}
+
+/* They were written in as few pieces as possible: read them so. */
+static int load_shadows(struct dms_volume *v, const struct dms_disk_shadow_ref *refs, u32 nr,
+			struct dms_copies *c)
+{
+	struct dms_shadow_info *info = kmalloc(sizeof(*info), GFP_KERNEL);
+	void *buf = vmalloc(array_size(min_t(u32, nr, BIO_MAX_VECS), DMS_BLOCK_SIZE));
+	int r = info && buf ? 0 : -ENOMEM;
+	u32 i, n, k;
+	u64 first;
+
+	for (i = 0; !r && i < nr; i += n) {
+		first = le64_to_cpu(refs[i].block);
+		for (n = 0; i + n < nr && n < BIO_MAX_VECS; n++)
+			if (le64_to_cpu(refs[i + n].block) != first + n ||
+			    !dms_super_elsewhere(&v->super, first + n))
+				break;
+		r = n ? dms_io_read(v->area, first, n, buf) : -EUCLEAN;
+		for (k = 0; !r && k < n; k++)
+			r = load_shadow(v, &refs[i + k], buf + k * DMS_BLOCK_SIZE, info, c);
+	}
+	vfree(buf);
 	kfree(info);
 	return r;
 }
 
 static int read_shadows(struct dms_volume *v, const struct dms_disk_shadow_ref *refs, u32 nr)
 {
-	void *block = (void *)__get_free_page(GFP_KERNEL);
-	int r = block ? 0 : -ENOMEM;
+	struct dms_copies *c;
 	u32 i;
+	int r;
 
-	for (i = 0; !r && i < nr; i++)
-		r = read_shadow(v, &refs[i], block);
-	free_page((unsigned long)block);
-	if (r || !nr)
+	if (!nr)
+		return 0;
+	c = dms_copies_alloc(nr);
+	if (!c)
+		return -ENOMEM;
+	r = load_shadows(v, refs, nr, c);
+	dms_shadows_install(v, c);
+	if (r)
 		return r;
 	v->refs = vmalloc(array_size(nr, sizeof(*refs)));
 	if (!v->refs)

@@ -54,7 +54,17 @@ void dms_shadows_recount(struct dms_volume *v)
 
 static void free_copies(struct rcu_head *rcu)
 {
-	kfree(container_of(rcu, struct dms_copies, rcu));
+	kvfree(container_of(rcu, struct dms_copies, rcu));
+}
+
+struct dms_copies *dms_copies_alloc(u32 room)
+{
+	struct dms_copies *c;
+
+	c = kvmalloc(struct_size(c, shadow, room), GFP_NOIO);
+	if (c)
+		c->nr = 0;
+	return c;
 }
 
 struct dms_shadow *dms_shadow_alloc(const struct dms_volume *v, const struct dms_shadow_info *info)
@@ -76,10 +86,9 @@ static struct dms_copies *changed_list(struct dms_volume *v, struct dms_shadow *
 	struct dms_copies *old = copies_of(v), *new;
 	u32 i;
 
-	new = kmalloc(struct_size(new, shadow, (old ? old->nr : 0) + 1), GFP_NOIO);
+	new = dms_copies_alloc((old ? old->nr : 0) + 1);
 	if (!new)
 		return NULL;
-	new->nr = 0;
 	for (i = 0; old && i < old->nr; i++)
 		if (old->shadow[i] != remove)
 			new->shadow[new->nr++] = old->shadow[i];
@@ -88,7 +97,7 @@ static struct dms_copies *changed_list(struct dms_volume *v, struct dms_shadow *
 	return new;
 }
 
-static void install_list(struct dms_volume *v, struct dms_copies *new)
+void dms_shadows_install(struct dms_volume *v, struct dms_copies *new)
 {
 	struct dms_copies *old = copies_of(v);
 
@@ -105,7 +114,7 @@ int dms_shadows_replace(struct dms_volume *v, struct dms_shadow *add, struct dms
 
 	if (!new)
 		return -ENOMEM;
-	install_list(v, new);
+	dms_shadows_install(v, new);
 	return 0;
 }
 
@@ -162,7 +171,7 @@ void dms_shadows_free(struct dms_volume *v)
 	srcu_barrier(&v->srcu);
 	for (i = 0; c && i < c->nr; i++)
 		kfree(c->shadow[i]);
-	kfree(c);
+	kvfree(c);
 	list_for_each_entry_safe(s, n, &v->dead, dead_list)
 		kfree(s);
 	list_splice(&v->gone_before, &v->gone_trees);
@@ -204,7 +213,7 @@ static void apply_create(struct dms_volume *v, struct dms_op *op)
 	v->saved_epoch = op->info->id;
 	spin_unlock(&v->info_lock);
 	v->exact = true;
-	install_list(v, op->copies);
+	dms_shadows_install(v, op->copies);
 }
 
 int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
@@ -247,7 +256,7 @@ int dms_shadow_create(struct dms_volume *v, struct dms_shadow_info *info)
 		r = dms_saver_commit(v, &op);
 	if (r) {
 		dms_bits_destroy(op.bits);
-		kfree(op.copies);
+		kvfree(op.copies);
 		kfree(op.shadow);
 	}
 	return r;
@@ -309,7 +318,7 @@ static void apply_delete(struct dms_volume *v, struct dms_op *op)
 	WRITE_ONCE(s->dead, true);
 	list_add(&s->dead_list, &v->dead);
 	spin_unlock(&v->info_lock);
-	install_list(v, op->copies);
+	dms_shadows_install(v, op->copies);
 	add_gone(v, op->gone, &s->info.exempt);
 	WRITE_ONCE(v->reclaim, true);
 	dms_background_wake(v);
@@ -328,7 +337,7 @@ static int delete(struct dms_volume *v, struct dms_shadow *s, bool urgent)
 	op.gone = dms_tree_gone_prepare();
 	r = dms_saver_commit(v, &op);
 	if (r) {
-		kfree(op.copies);
+		kvfree(op.copies);
 		kfree(op.gone);
 	}
 	return r;

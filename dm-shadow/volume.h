@@ -448,6 +448,10 @@ int dms_shadow_delete(struct dms_volume *v, u32 id);
 int dms_shadow_update(struct dms_volume *v, const struct dms_shadow_info *info);
 /* Drop the oldest copy for want of space.  -ENOENT: nothing left to drop. */
 int dms_shadow_drop(struct dms_volume *v);
+/* An empty list with room for so many; NULL: no memory. */
+struct dms_copies *dms_copies_alloc(u32 room);
+/* Put @new in place of the list of copies. */
+void dms_shadows_install(struct dms_volume *v, struct dms_copies *new);
 /* Put @add in, take @remove out (either may be NULL). */
 int dms_shadows_replace(struct dms_volume *v, struct dms_shadow *add, struct dms_shadow *remove);
 /* All copies become invalid on disk, then in memory; under v->back_mutex. */
