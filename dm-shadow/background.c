@@ -291,6 +291,7 @@ int dms_checkpoint_replay(struct dms_volume *v, u64 sequence)
 static void reclaim(struct dms_volume *v)
 {
 	WRITE_ONCE(v->reclaim, false);
+	v->unsure = false;
 	/* The table first, so that what it holds of the dead goes too. */
 	if (!dms_checkpoint(v, 0) &&
 	    rcu_dereference_protected(v->trees, 1)->nr > v->join_floor)
@@ -348,7 +349,6 @@ static void make_room(struct dms_volume *v)
 	if (has_room(v))
 		goto retry;
 	if (dms_alloc_freed(v->alloc) || READ_ONCE(v->reclaim) || v->unsure) {
-		v->unsure = false;
 		reclaim(v);
 		if (dms_alloc_used(v->alloc) < before || has_room(v))
 			goto retry;
