@@ -26,10 +26,12 @@ static const char usage_text[] =
 	"AREA was made by `area` with these numbers.  The origin is TILE over and over.  Steps:\n"
 	"  activate    and deactivate, twice\n"
 	"  list        of all copies\n"
+	"  checkpoint\n"
 	"  create      suspend and resume, without and with a creation\n"
 	"  read        a copy at random, the oldest and the newest\n"
 	"  touch       first writes at random, 4 KiB each\n"
 	"  delete      a copy in the middle, then the oldest, with first writes meanwhile\n"
+	"  delete-oldest\n"
 	"  drop        the oldest, as the area is full\n"
 	"  take=N      copies, one after the other\n"
 	"  many=N      deletes so many of the oldest, each by itself\n"
@@ -270,6 +272,14 @@ static void take(void)
 	must("resume", dm_resume("o"));
 }
 
+static void do_checkpoint(void)
+{
+	struct sample s = sample(true);
+
+	must("checkpoint", dm_message("o", NULL, "checkpoint"));
+	tell("checkpoint", &s, 1);
+}
+
 static void do_list(void)
 {
 	struct sample s = sample(true);
@@ -400,9 +410,10 @@ static void delete(const char *what, u64 id)
 	memory("after it");
 }
 
-static void do_delete(void)
+static void do_delete(bool oldest)
 {
-	delete("delete one in the middle", (field(7) + field(8)) / 2);
+	if (!oldest)
+		delete("delete one in the middle", (field(7) + field(8)) / 2);
 	delete("delete the oldest", field(7));
 }
 
@@ -479,6 +490,8 @@ int main(int argc, char **argv)
 			deactivate("deactivate");
 			activate("activate again");
 			memory("activated");
+		} else if (!strcmp(argv[i], "checkpoint")) {
+			do_checkpoint();
 		} else if (!strcmp(argv[i], "list")) {
 			do_list();
 		} else if (!strcmp(argv[i], "create")) {
@@ -488,7 +501,9 @@ int main(int argc, char **argv)
 		} else if (!strcmp(argv[i], "touch")) {
 			do_touch("first write");
 		} else if (!strcmp(argv[i], "delete")) {
-			do_delete();
+			do_delete(false);
+		} else if (!strcmp(argv[i], "delete-oldest")) {
+			do_delete(true);
 		} else if (!strcmp(argv[i], "drop")) {
 			do_drop();
 		} else if (!strncmp(argv[i], "take=", 5)) {
