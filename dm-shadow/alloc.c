@@ -575,21 +575,32 @@ void dms_alloc_block(struct dms_alloc *a, u32 index, void *payload)
 
 void dms_alloc_load(struct dms_alloc *a, u32 index, const void *payload)
 {
+	u32 used = 0, live = 0, nr, word;
 	const __le64 *from = payload;
+	struct pair *pair;
 	unsigned long flags;
-	struct span span;
-	u64 first, end;
 	u64 bits;
 
 	spin_lock_irqsave(&a->lock, flags);
-	first = (u64)index * DMS_BITMAP_BITS;
-	end = min(first + DMS_BITMAP_BITS, a->chunks);
-	while (span_next(&first, end, &span)) {
-		bits = le64_to_cpu(from[span.word]) & span.mask;
-		span_use(a, &span, bits & ~a->pairs[index].used[span.word], true);
-		a->nr_live += hweight64(bits & ~a->pairs[index].live[span.word]);
-		a->pairs[index].live[span.word] |= bits;
+	if (index >= a->nr_pairs)		/* there may be more than are of use */
+		goto out;
+	pair = &a->pairs[index];
+	/* Of a large area these are many: nothing but what must be for each word. */
+	nr = pair_chunks(a->chunks, index);
+	for (word = 0; word * WORD_BITS < nr; word++) {
+		bits = le64_to_cpu(from[word]);
+		if (nr - word * WORD_BITS < WORD_BITS)
+			bits &= (1ULL << nr % WORD_BITS) - 1;
+		used += hweight64(bits & ~pair->used[word]);
+		live += hweight64(bits & ~pair->live[word]);
+		pair->used[word] |= bits;
+		pair->live[word] |= bits;
 	}
+	pair->free -= used;
+	a->nr_used += used;
+	a->nr_live += live;
+	bit_assign(a->roomy, index, pair->free);
+out:
 	spin_unlock_irqrestore(&a->lock, flags);
 }
 
