@@ -44,6 +44,7 @@
 
 #define PAGES_MAX	(2 * DMS_GATHER_BLOCKS)	/* of saves under way: 8 MiB */
 #define SPARE_SAVES	32
+#define EXEMPT_LOOKUPS	16		/* for a chunk: more cost more than a save */
 #define COLLECT_CHUNKS	4096		/* looked up in one go: others wait */
 
 struct save_bio {
@@ -385,12 +386,13 @@ static int merge_tag(struct dms_volume *v, struct dms_copies *copies, u64 chunk,
  * Does a copy need the origin's present content of @chunk?  1: yes, save it
  * with *@tag, the newest epoch that does; 0: no; or an error of a look-up.
  * A copy needs it if nothing is saved with its epoch or a later one as tag,
- * and the chunk is not exempt in it.
+ * and the chunk is not exempt in it.  Where it is exempt in many of the newest copies
+ * the older ones are not asked: what is saved for nobody does no harm.
  */
 static int need(struct dms_volume *v, struct dms_copies *copies, u64 chunk, u32 *tag)
 {
+	u32 have = 0, exempt = 0, i;
 	bool known = false;
-	u32 have = 0, i;
 	int r;
 
 	for (i = copies->nr; i-- > 0;) {
@@ -411,7 +413,7 @@ static int need(struct dms_volume *v, struct dms_copies *copies, u64 chunk, u32 
 		r = is_exempt(v, s, chunk);
 		if (r < 0)
 			return r;
-		if (!r)
+		if (!r || ++exempt == EXEMPT_LOOKUPS)
 			return v->merge_shadow ? merge_tag(v, copies, chunk, tag) : 1;
 	}
 	return 0;
