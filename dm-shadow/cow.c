@@ -44,7 +44,7 @@
 
 #define PAGES_MAX	(2 * DMS_GATHER_BLOCKS)	/* of saves under way: 8 MiB */
 #define SPARE_SAVES	32
-#define EXEMPT_LOOKUPS	16		/* for a chunk: more cost more than a save */
+#define EXEMPT_LOOKUPS	128		/* for a chunk: more cost more than a save */
 #define COLLECT_CHUNKS	4096		/* looked up in one go: others wait */
 
 struct save_bio {
