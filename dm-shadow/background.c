@@ -26,6 +26,7 @@
 void dms_back_lock(struct dms_volume *v)
 {
 	atomic_inc(&v->back_users);
+	dms_back_hurry(v);
 	mutex_lock(&v->back_mutex);
 }
 
@@ -55,12 +56,40 @@ static bool checkpoint_due(struct dms_volume *v)
 	       v->journal_head - v->journal_tail > v->super.journal_blocks / 2;
 }
 
+static bool too_many_trees(const struct dms_volume *v)
+{
+	return rcu_dereference_protected(v->trees, 1)->nr >= DMS_VOLUME_TREES - 8;
+}
+
+/* The worker goes on at the lowest priority, unless somebody waits, or may soon. */
+static void give_way(struct dms_volume *v)
+{
+	spin_lock(&v->pace_lock);
+	if (v->opened && !v->gives_way && READ_ONCE(v->want) == DMS_WANT_NOTHING &&
+	    !checkpoint_due(v) && !atomic_read(&v->back_users) && !too_many_trees(v)) {
+		v->gives_way = current;
+		v->own_nice = task_nice(current);
+		set_user_nice(current, MAX_NICE);
+	}
+	spin_unlock(&v->pace_lock);
+}
+
+void dms_back_hurry(struct dms_volume *v)
+{
+	spin_lock(&v->pace_lock);
+	if (v->gives_way)
+		set_user_nice(v->gives_way, v->own_nice);
+	v->gives_way = NULL;
+	spin_unlock(&v->pace_lock);
+}
+
 static int checkpoint_if_due(struct dms_volume *v)
 {
 	int r;
 
 	if (!checkpoint_due(v))
 		return 0;
+	dms_back_hurry(v);
 	if (v->want == DMS_WANT_CHECKPOINT)
 		WRITE_ONCE(v->want, DMS_WANT_NOTHING);
 	r = dms_checkpoint(v, 0);
@@ -72,7 +101,6 @@ struct join {
 	struct dms_volume *v;
 	struct dms_bits *doomed;	/* chunks to be freed when it is complete */
 	u32 runs;			/* looked at */
-	int nice;			/* the worker's own */
 };
 
 static void doom(void *context, area_chunk_t first, u32 length)
@@ -117,11 +145,6 @@ static u32 *live_epochs(struct dms_volume *v, u32 *nr)
 	return epochs;
 }
 
-static bool too_many_trees(const struct dms_volume *v)
-{
-	return rcu_dereference_protected(v->trees, 1)->nr >= DMS_VOLUME_TREES - 8;
-}
-
 /* A join goes on for long: is there something that can't wait? */
 static int slice_over(struct dms_volume *v)
 {
@@ -137,16 +160,6 @@ static int slice_over(struct dms_volume *v)
 	return checkpoint_if_due(v);
 }
 
-/* Go on at the lowest priority, or at @nice if somebody waits, or may soon. */
-static void set_pace(struct dms_volume *v, int nice)
-{
-	if (v->opened && READ_ONCE(v->want) == DMS_WANT_NOTHING && !checkpoint_due(v) &&
-	    !atomic_read(&v->back_users) && !too_many_trees(v))
-		nice = MAX_NICE;
-	if (task_nice(current) != nice)
-		set_user_nice(current, nice);
-}
-
 static int join_look(void *context)
 {
 	struct join *j = context;
@@ -154,7 +167,7 @@ static int join_look(void *context)
 	cond_resched();
 	if (++j->runs % JOIN_SLICE)
 		return 0;
-	set_pace(j->v, j->nice);
+	give_way(j->v);
 	return slice_over(j->v);
 }
 
@@ -199,9 +212,7 @@ static int join_trees(struct dms_volume *v, u32 first)
 					GFP_NOIO | __GFP_NOFAIL);
 	struct dms_source *source = dms_stream_create(v);
 	struct dms_sink *sink = dms_sink_create(v, v->area_chunks - dms_checkpoint_need(v, 0));
-	struct join join = {
-		.v = v, .doomed = dms_bits_create(v->area_chunks), .nice = task_nice(current),
-	};
+	struct join join = { .v = v, .doomed = dms_bits_create(v->area_chunks) };
 	struct dms_merge_spec spec = {
 		.source = source, .trees = &old->tree[first], .nr_trees = old->nr - first,
 		.merge_epoch = v->merge_shadow ? v->merge_epoch : 0,
@@ -219,11 +230,8 @@ static int join_trees(struct dms_volume *v, u32 first)
 		m = dms_merger_create(&spec);
 		b = dms_builder_create(sink);
 	}
-	if (m && b) {
-		set_pace(v, join.nice);
+	if (m && b)
 		r = join_stream(m, b, &joined);
-		set_user_nice(current, join.nice);
-	}
 	if (!r)
 		r = dms_sink_flush(sink);
 	r = dms_sink_error(sink, r);
@@ -455,6 +463,7 @@ static void background(struct work_struct *work)
 	}
 	if (checkpoint_if_due(v))
 		goto out;
+	give_way(v);
 	if (READ_ONCE(v->want) == DMS_WANT_SPACE)
 		make_room(v);
 	else if (READ_ONCE(v->reclaim))
@@ -470,6 +479,7 @@ static void background(struct work_struct *work)
 	}
 	low_space(v);
 out:
+	dms_back_hurry(v);
 	mutex_unlock(&v->back_mutex);
 	memalloc_noio_restore(noio);
 }
@@ -477,6 +487,7 @@ out:
 int dms_background_init(struct dms_volume *v)
 {
 	mutex_init(&v->back_mutex);
+	spin_lock_init(&v->pace_lock);
 	INIT_WORK(&v->back_work, background);
 	v->back_wq = alloc_workqueue("dm-shadow-back", WQ_MEM_RECLAIM | WQ_UNBOUND, 1);
 	return v->back_wq ? 0 : -ENOMEM;

@@ -81,6 +81,7 @@ void dms_saver_want(struct dms_volume *v, int what)
 	if (v->want == DMS_WANT_NOTHING)
 		v->want_since = jiffies;
 	WRITE_ONCE(v->want, what);
+	dms_back_hurry(v);
 	dms_background_wake(v);
 }
 

@@ -318,6 +318,9 @@ struct dms_volume {
 	/* background */
 	struct workqueue_struct *back_wq;
 	struct work_struct back_work;
+	spinlock_t pace_lock;		/* guards the next two */
+	struct task_struct *gives_way;	/* the worker, at the lowest priority; NULL: not */
+	int own_nice;
 	bool reclaim;			/* copies went: look for dead exceptions */
 	u32 join_floor;			/* trees before have a damaged one among them */
 	bool unsure;			/* no reclaim since the activation */
@@ -566,7 +569,9 @@ void dms_sink_destroy(struct dms_sink *s);
 int dms_background_init(struct dms_volume *v);
 void dms_background_exit(struct dms_volume *v);
 void dms_background_wake(struct dms_volume *v);
-/* v->back_mutex, for all but the background itself: a join makes haste meanwhile. */
+/* Somebody waits, or will, for what the background does: at its own priority now. */
+void dms_back_hurry(struct dms_volume *v);
+/* v->back_mutex, for all but the background itself, which makes haste meanwhile. */
 void dms_back_lock(struct dms_volume *v);
 void dms_back_unlock(struct dms_volume *v);
 /* A checkpoint during replay: no saver yet; replay shall go on at @sequence. */
