@@ -128,13 +128,17 @@ struct script {
 static int on_progress(void *context, const struct complete_progress *p)
 {
 	struct script *s = context;
+	char byte;
 	int fd;
 
 	s->verified |= p->phase == COMPLETE_VERIFYING;
 	if (s->corrupt >= 0 && p->done_bytes > (uint64_t)s->corrupt) {
 		/* As if the device had written something else. */
-		fd = open(s->target, O_WRONLY);
-		if (fd < 0 || area_pwrite(fd, "X", 1, (uint64_t)s->corrupt))
+		fd = open(s->target, O_RDWR);
+		if (fd < 0 || area_pread(fd, &byte, 1, (uint64_t)s->corrupt))
+			return -EIO;
+		byte = ~byte;
+		if (area_pwrite(fd, &byte, 1, (uint64_t)s->corrupt))
 			return -EIO;
 		close(fd);
 		s->corrupt = -1;
