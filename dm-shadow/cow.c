@@ -44,7 +44,7 @@
 
 #define PAGES_MAX	(2 * DMS_GATHER_BLOCKS)	/* of saves under way: 8 MiB */
 #define SPARE_SAVES	32
-#define EXEMPT_LOOKUPS	128		/* for a chunk: more cost more than a save */
+#define EXEMPT_LOOKUPS	128		/* for a chunk: more take longer than a save */
 #define COLLECT_CHUNKS	4096		/* looked up in one go: others wait */
 
 struct save_bio {
@@ -387,12 +387,13 @@ static int merge_tag(struct dms_volume *v, struct dms_copies *copies, u64 chunk,
  * Does a copy need the origin's present content of @chunk?  1: yes, save it
  * with *@tag, the newest epoch that does; 0: no; or an error of a look-up.
  * A copy needs it if nothing is saved with its epoch or a later one as tag,
- * and the chunk is not exempt in it.  Where it is exempt in many of the newest copies
- * the older ones are not asked: what is saved for nobody does no harm.
+ * and the chunk is not exempt in it.  Where it is exempt in many of the newest that
+ * have nothing saved the older ones are not asked: what is saved for nobody costs a
+ * chunk, and nobody reads it.
  */
 static int need(struct dms_volume *v, struct dms_copies *copies, u64 chunk, u32 *tag)
 {
-	u32 have = 0, exempt = 0, i;
+	u32 have = 0, newest = 0, exempt = 0, i;
 	bool known = false;
 	int r;
 
@@ -411,10 +412,16 @@ static int need(struct dms_volume *v, struct dms_copies *copies, u64 chunk, u32 
 		}
 		if (s->info.id <= have)
 			return 0;
+		newest = newest ?: s->info.id;
 		r = is_exempt(v, s, chunk);
 		if (r < 0)
 			return r;
-		if (!r || ++exempt == EXEMPT_LOOKUPS)
+		/* One save for all that were asked, lest each activation has one. */
+		if (r && ++exempt == EXEMPT_LOOKUPS) {
+			*tag = newest;
+			r = 0;
+		}
+		if (!r)
 			return v->merge_shadow ? merge_tag(v, copies, chunk, tag) : 1;
 	}
 	return 0;
@@ -632,8 +639,10 @@ static void stalled(struct work_struct *work)
 	struct dms_volume *v = container_of(work, struct dms_volume, stall_work.work);
 
 	dms_saver_wake(v);
-	if (READ_ONCE(v->want) || READ_ONCE(v->mode) != DMS_MODE_RW)
+	if (READ_ONCE(v->want) || READ_ONCE(v->mode) != DMS_MODE_RW) {
+		dms_back_hurry(v);
 		dms_background_wake(v);
+	}
 }
 
 int dms_saver_commit(struct dms_volume *v, struct dms_op *op)
