@@ -13,9 +13,8 @@
  * Pieces on the origin with a short gap between are read by one request, over the gap.
  * What it reads there has pages of its own, as what is below may look at a read's data
  * (caches, integrity).  If such a request fails, that may be the gap's fault, and its
- * pieces are read one by one.  It does not pay
- * where origin and area are two disks without heads: the origin's limits, and would
- * have more to read.
+ * pieces are read one by one.  Gaps are not read where origin and area are two disks
+ * without heads: the origin's limits, and would have more to read.
  *
  * What map submits is not issued before it returns.  So it waits for memory for
  * the first piece only: what the others need may be held by those before.  If
@@ -427,7 +426,7 @@ static void read_apart(struct work_struct *work)
 static bool worth_retry(blk_status_t status)
 {
 	return status == BLK_STS_IOERR || status == BLK_STS_MEDIUM ||
-	       status == BLK_STS_PROTECTION;
+	       status == BLK_STS_PROTECTION || status == BLK_STS_TIMEOUT;
 }
 
 static void origin_endio(struct bio *clone)
@@ -436,8 +435,8 @@ static void origin_endio(struct bio *clone)
 	blk_status_t status = clone->bi_status;
 
 	bio_uninit(clone);
-	/* Each on its own: it may take as long as the disk tries. */
-	if (r->bridge && worth_retry(status))
+	/* A work item each: one that the disk tries for long holds up no other. */
+	if (r->bridge && !bitmap_empty(r->bridge->gaps, BRIDGE_VECS) && worth_retry(status))
 		queue_work(r->v->verify_wq, &r->bridge->work);
 	else
 		read_finish(r, status);
@@ -562,7 +561,7 @@ static bool go_on(struct dms_bio *b, struct bvec_iter next)
 	if (gap) {
 		if (before == BRIDGE_VECS)
 			return false;
-		page = alloc_pages(GFP_NOWAIT | __GFP_NOWARN | __GFP_COMP, get_order(gap));
+		page = alloc_pages(__GFP_NOWARN | __GFP_NOMEMALLOC | __GFP_COMP, get_order(gap));
 		if (!page)
 			return false;
 		br->vecs[br->nr_vecs++] = (struct bio_vec) { .bv_page = page, .bv_len = gap };
