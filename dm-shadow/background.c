@@ -21,6 +21,7 @@
 
 #define MERGE_MIN_TREES	4		/* not worth less */
 #define MERGE_MAX_TREES	24		/* look-ups ask all of them */
+#define JOIN_NEWEST	16		/* joined when there are too many */
 #define JOIN_SLICE	1024		/* runs between looks at what else is due */
 
 void dms_back_lock(struct dms_volume *v)
@@ -65,8 +66,9 @@ static bool too_many_trees(const struct dms_volume *v)
 static void give_way(struct dms_volume *v)
 {
 	spin_lock(&v->pace_lock);
-	if (v->opened && !v->gives_way && READ_ONCE(v->want) == DMS_WANT_NOTHING &&
-	    !checkpoint_due(v) && !atomic_read(&v->back_users) && !too_many_trees(v)) {
+	if (v->opened && !READ_ONCE(v->closing) && READ_ONCE(v->mode) == DMS_MODE_RW &&
+	    !v->gives_way && READ_ONCE(v->want) == DMS_WANT_NOTHING && !checkpoint_due(v) &&
+	    !atomic_read(&v->back_users) && !too_many_trees(v)) {
 		v->gives_way = current;
 		v->own_nice = task_nice(current);
 		set_user_nice(current, MAX_NICE);
@@ -101,6 +103,7 @@ struct join {
 	struct dms_volume *v;
 	struct dms_bits *doomed;	/* chunks to be freed when it is complete */
 	u32 runs;			/* looked at */
+	bool many;			/* too many trees when it began */
 };
 
 static void doom(void *context, area_chunk_t first, u32 length)
@@ -146,16 +149,18 @@ static u32 *live_epochs(struct dms_volume *v, u32 *nr)
 }
 
 /* A join goes on for long: is there something that can't wait? */
-static int slice_over(struct dms_volume *v)
+static int slice_over(const struct join *j)
 {
+	struct dms_volume *v = j->v;
+
 	if (!v->opened)
 		return 0;
 	if (READ_ONCE(v->closing))
 		return -EINTR;
 	if (READ_ONCE(v->mode) != DMS_MODE_RW)
 		return -EROFS;
-	/* Let the small ones be joined first, or they become too many. */
-	if (too_many_trees(v))
+	/* Let the newest be joined first, if they are not just now. */
+	if (too_many_trees(v) && !j->many)
 		return -EAGAIN;
 	return checkpoint_if_due(v);
 }
@@ -168,7 +173,7 @@ static int join_look(void *context)
 	if (++j->runs % JOIN_SLICE)
 		return 0;
 	give_way(j->v);
-	return slice_over(j->v);
+	return slice_over(j);
 }
 
 static int join_stream(struct dms_merger *m, struct dms_builder *b, struct dms_tree *ret)
@@ -212,7 +217,9 @@ static int join_trees(struct dms_volume *v, u32 first)
 					GFP_NOIO | __GFP_NOFAIL);
 	struct dms_source *source = dms_stream_create(v);
 	struct dms_sink *sink = dms_sink_create(v, v->area_chunks - dms_checkpoint_need(v, 0));
-	struct join join = { .v = v, .doomed = dms_bits_create(v->area_chunks) };
+	struct join join = {
+		.v = v, .doomed = dms_bits_create(v->area_chunks), .many = too_many_trees(v),
+	};
 	struct dms_merge_spec spec = {
 		.source = source, .trees = &old->tree[first], .nr_trees = old->nr - first,
 		.merge_epoch = v->merge_shadow ? v->merge_epoch : 0,
@@ -224,6 +231,8 @@ static int join_trees(struct dms_volume *v, u32 first)
 	u32 *epochs, i;
 	int r = -ENOMEM;
 
+	if (join.many)
+		dms_back_hurry(v);
 	epochs = live_epochs(v, &spec.nr_epochs);
 	spec.epochs = epochs;
 	if (source && sink && join.doomed && epochs) {
@@ -268,6 +277,9 @@ static u32 join_from(const struct dms_volume *v)
 	u32 k = trees->nr;
 	u64 sum = 0;
 
+	/* Soon over, whatever the older ones hold: each checkpoint meanwhile adds one. */
+	if (too_many_trees(v))
+		return max_t(u32, v->join_floor, trees->nr - JOIN_NEWEST);
 	while (k > v->join_floor && (trees->tree[k - 1].entries < 2 * sum || k == trees->nr)) {
 		k--;
 		sum += trees->tree[k].entries;
@@ -466,7 +478,7 @@ static void background(struct work_struct *work)
 	give_way(v);
 	if (READ_ONCE(v->want) == DMS_WANT_SPACE)
 		make_room(v);
-	else if (READ_ONCE(v->reclaim))
+	else if (READ_ONCE(v->reclaim) && !too_many_trees(v))
 		reclaim(v);
 	from = join_from(v);
 	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW &&

@@ -199,6 +199,7 @@ void dms_volume_put(struct dms_volume *v, bool origin)
 		WRITE_ONCE(v->merge_stop, true);
 		cancel_delayed_work_sync(&v->merge_work);
 		WRITE_ONCE(v->closing, true);
+		dms_back_hurry(v);
 		cancel_work_sync(&v->back_work);
 		dms_area_close(v);
 		volume_free(v);
