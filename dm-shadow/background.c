@@ -65,7 +65,7 @@ static bool too_many_trees(const struct dms_volume *v)
 /* The worker goes on at the lowest priority, unless somebody waits, or may soon. */
 static void give_way(struct dms_volume *v)
 {
-	spin_lock(&v->pace_lock);
+	spin_lock_irq(&v->pace_lock);
 	if (v->opened && !READ_ONCE(v->closing) && READ_ONCE(v->mode) == DMS_MODE_RW &&
 	    !v->gives_way && READ_ONCE(v->want) == DMS_WANT_NOTHING && !checkpoint_due(v) &&
 	    !atomic_read(&v->back_users) && !too_many_trees(v)) {
@@ -73,16 +73,18 @@ static void give_way(struct dms_volume *v)
 		v->own_nice = task_nice(current);
 		set_user_nice(current, MAX_NICE);
 	}
-	spin_unlock(&v->pace_lock);
+	spin_unlock_irq(&v->pace_lock);
 }
 
 void dms_back_hurry(struct dms_volume *v)
 {
-	spin_lock(&v->pace_lock);
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->pace_lock, flags);
 	if (v->gives_way)
 		set_user_nice(v->gives_way, v->own_nice);
 	v->gives_way = NULL;
-	spin_unlock(&v->pace_lock);
+	spin_unlock_irqrestore(&v->pace_lock, flags);
 }
 
 static int checkpoint_if_due(struct dms_volume *v)

@@ -318,7 +318,7 @@ struct dms_volume {
 	/* background */
 	struct workqueue_struct *back_wq;
 	struct work_struct back_work;
-	spinlock_t pace_lock;		/* guards the next two; never in an interrupt */
+	spinlock_t pace_lock;		/* guards the next two; inside lock */
 	struct task_struct *gives_way;	/* the worker, at the lowest priority; NULL: not */
 	int own_nice;
 	bool reclaim;			/* copies went: look for dead exceptions */
