@@ -161,7 +161,7 @@ static int slice_over(const struct join *j)
 		return -EINTR;
 	if (READ_ONCE(v->mode) != DMS_MODE_RW)
 		return -EROFS;
-	/* Let the newest be joined first, if they are not just now. */
+	/* Let the newest be joined first, unless that is what this join does. */
 	if (too_many_trees(v) && !j->many)
 		return -EAGAIN;
 	return checkpoint_if_due(v);
