@@ -24,6 +24,8 @@ static const char usage_text[] =
 	"       nodes takes NAME COUNT [DEVICE]\n"
 	"                                  so many; before number n write n goes to block n of\n"
 	"                                  DEVICE\n"
+	"       nodes exempt NAME START COUNT ID...\n"
+	"                                  those chunks, in each of those copies\n"
 	"       nodes merge NAME ID        suspend, merge, resume\n"
 	"       nodes status NAME FIELD... fields of its status, counted from 1\n"
 	"       nodes ids NAME             of its copies, in one line\n"
@@ -165,6 +167,20 @@ static int takes(const char *name, u32 count, const char *device)
 		free(take(name, none));
 	}
 	free(buf);
+	return 0;
+}
+
+static int exempt(const char *name, const char *start, const char *count, char **ids)
+{
+	int rc;
+
+	for (; *ids; ids++) {
+		rc = dm_message(name, NULL, "exempt %s begin", *ids) ?:
+		     dm_message(name, NULL, "exempt %s run %s %s", *ids, start, count) ?:
+		     dm_message(name, NULL, "exempt %s end", *ids);
+		if (rc)
+			die("%s: exempt %s: %s", name, *ids, strerror(-rc));
+	}
 	return 0;
 }
 
@@ -355,6 +371,8 @@ int main(int argc, char **argv)
 		return puts(take(a[0], a + 1)) < 0;
 	if (!strcmp(c, "takes") && (argc == 2 || argc == 3))
 		return takes(a[0], xnumber(a[1]), argc == 3 ? a[2] : NULL);
+	if (!strcmp(c, "exempt") && argc >= 4)
+		return exempt(a[0], a[1], a[2], a + 3);
 	if (!strcmp(c, "merge") && argc == 2)
 		return free(suspended(a[0], join((char *[]) { "merge", a[1], NULL }))), 0;
 	if (!strcmp(c, "status") && argc >= 2)
