@@ -10,6 +10,10 @@
  * tree drops is only remembered until it is complete, then freed with the old
  * trees by the checkpoint that puts the new one in their place.
  *
+ * What a copy holds is all over the trees, so that nothing is free before all of them
+ * are joined.  Where that takes long and the policy is to drop copies, they are dropped
+ * before space ends, and as many at once as make it worth while.
+ *
  * Nobody waits for a join, usually.  Then it runs at the lowest priority: the saver,
  * and who writes, must not wait for a turn at the processor until its time is up.
  *
@@ -23,6 +27,9 @@
 #define MERGE_MAX_TREES	24		/* look-ups ask all of them */
 #define JOIN_NEWEST	16		/* joined when there are too many */
 #define JOIN_SLICE	1024		/* runs between looks at what else is due */
+#define AHEAD_MIN	65536		/* exceptions: to join fewer takes no time */
+#define AHEAD_PART	32		/* one chunk for so many */
+#define AHEAD_MAX	16		/* one of so many chunks for data, at most */
 
 void dms_back_lock(struct dms_volume *v)
 {
@@ -227,17 +234,21 @@ static int join_trees(struct dms_volume *v, u32 first)
 		.merge_epoch = v->merge_shadow ? v->merge_epoch : 0,
 		.drop = doom, .look = join_look, .context = &join,
 	};
+	bool whole = first == v->join_floor;
 	struct dms_builder *b = NULL;
 	struct dms_merger *m = NULL;
 	struct dms_tree joined;
-	u32 *epochs, i;
 	int r = -ENOMEM;
+	u32 *epochs, i;
+	u64 *held;
 
 	if (join.many)
 		dms_back_hurry(v);
 	epochs = live_epochs(v, &spec.nr_epochs);
 	spec.epochs = epochs;
-	if (source && sink && join.doomed && epochs) {
+	held = __vmalloc(array_size(spec.nr_epochs + 1, sizeof(*held)), GFP_NOIO | __GFP_ZERO);
+	spec.held = held;
+	if (source && sink && join.doomed && epochs && held) {
 		m = dms_merger_create(&spec);
 		b = dms_builder_create(sink);
 	}
@@ -263,7 +274,16 @@ static int join_trees(struct dms_volume *v, u32 first)
 		v->join_floor = old->nr;
 		DMERR_LIMIT("%s: index trees can't be joined: error %d", v->name, r);
 	}
+	if (whole) {
+		v->nr_held = r ? 0 : spec.nr_epochs;
+		/* Not once more before the next checkpoint. */
+		if (r)
+			WRITE_ONCE(v->drop_vain, true);
+		swap(v->held_epochs, epochs);
+		swap(v->held_chunks, held);
+	}
 	vfree(epochs);
+	vfree(held);
 	dms_bits_destroy(join.doomed);
 	dms_sink_destroy(sink);
 	if (source)
@@ -342,21 +362,121 @@ static bool has_room(struct dms_volume *v)
 	return dms_alloc_used(v->alloc) < min(dms_data_limit(v), dms_space_ceiling(v, 0));
 }
 
-/* False: not now.  Who asked will ask again. */
-static bool drop_oldest(struct dms_volume *v)
+/*
+ * With fewer free chunks than this copies are dropped; 0: not before there are none.  So
+ * many are about saved while all trees are joined; and as that frees as many, at least,
+ * the index is not read and written too often.
+ */
+static u64 drop_ahead(const struct dms_volume *v)
+{
+	u64 entries = READ_ONCE(v->entries);
+
+	if (entries < AHEAD_MIN || READ_ONCE(v->super.when_full) != DMS_FULL_DROP_OLDEST)
+		return 0;
+	return min(entries / AHEAD_PART, div_u64(dms_data_limit(v), AHEAD_MAX));
+}
+
+bool dms_drop_due(const struct dms_volume *v, u64 ceiling)
+{
+	u64 ahead = READ_ONCE(v->drop_vain) ? 0 : drop_ahead(v);
+
+	return ahead && dms_alloc_used(v->alloc) + ahead >= min(dms_data_limit(v), ceiling);
+}
+
+/*
+ * What each copy held when all trees were last joined: area chunks that older copies may
+ * need, too, but no newer one.  Not known of the newest then, which has got more, and of
+ * later ones: enough.
+ */
+static u64 held_by(const struct dms_volume *v, u32 id)
+{
+	u32 i;
+
+	for (i = 0; i + 1 < v->nr_held; i++)
+		if (v->held_epochs[i] >= id)
+			return v->held_epochs[i] == id ? v->held_chunks[i] : 0;
+	return 1ULL << 62;
+}
+
+static u64 held_by_all(const struct dms_volume *v)
+{
+	u64 sum = 0;
+	u32 i;
+
+	for (i = 0; i + 1 < v->nr_held; i++)
+		sum += v->held_chunks[i];
+	return sum;
+}
+
+/* Are there copies, the newest left out, of which it is not known? */
+static bool held_is_old(struct dms_volume *v)
+{
+	struct dms_copies *c;
+	bool old;
+	int idx;
+
+	idx = srcu_read_lock(&v->srcu);
+	c = srcu_dereference(v->copies, &v->srcu);
+	old = c->nr > 1 && (!v->nr_held ||
+			    c->shadow[c->nr - 2]->info.id >= v->held_epochs[v->nr_held - 1]);
+	srcu_read_unlock(&v->srcu, idx);
+	return old;
+}
+
+/* Drop the oldest copy; *@id is that.  0, -EAGAIN: not now, or why not. */
+static int drop_one(struct dms_volume *v, bool early, u32 *id)
 {
 	int r;
 
+	/* Who waits for meta can't raise the worker. */
+	dms_back_hurry(v);
 	/* Its holder may wait for a checkpoint. */
 	if (!mutex_trylock(&v->meta))
-		return false;
-	r = dms_shadow_drop(v);
+		return -EAGAIN;
+	r = dms_shadow_drop(v, early, id);
+	if (r == -ENOENT)
+		WRITE_ONCE(v->drop_vain, true);
 	mutex_unlock(&v->meta);
+	return r;
+}
+
+/* Copy @id has gone: with it others that hold too little to be worth a reclaim each. */
+static void after_drop(struct dms_volume *v, u32 id)
+{
+	u64 ahead = drop_ahead(v), freed = held_by(v, id);
+
+	/* Each takes a journal block. */
+	while (freed < ahead && !READ_ONCE(v->closing) && !checkpoint_if_due(v) &&
+	       !drop_one(v, true, &id))
+		freed += held_by(v, id);
+	reclaim(v);
+}
+
+/* False: not now.  Who asked will ask again. */
+static bool drop_oldest(struct dms_volume *v)
+{
+	u32 id;
+	int r;
+
+	r = drop_one(v, false, &id);
 	if (!r)
-		reclaim(v);
+		after_drop(v, id);
 	else if (r == -ENOENT)
 		DMERR_LIMIT("%s: diff area is full and there is nothing to drop", v->name);
-	return true;
+	return r != -EAGAIN;
+}
+
+/* Space ends soon.  If copies can make some, drop them. */
+static void drop_early(struct dms_volume *v)
+{
+	u32 id;
+
+	if (held_by_all(v) < drop_ahead(v) && (v->unsure || held_is_old(v)))
+		reclaim(v);
+	if (held_by_all(v) < drop_ahead(v))
+		WRITE_ONCE(v->drop_vain, true);
+	else if (dms_drop_due(v, dms_space_ceiling(v, 0)) && !drop_one(v, true, &id))
+		after_drop(v, id);
 }
 
 /* The saver found no space.  Do what the policy says, as little as helps. */
@@ -398,6 +518,7 @@ int dms_room_for_copy(struct dms_volume *v)
 {
 	unsigned int noio;
 	int r = 0;
+	u32 id;
 
 	/* Without the mutex, which may be held for long. */
 	if (dms_alloc_used(v->alloc) < dms_space_ceiling(v, 1))
@@ -411,7 +532,7 @@ int dms_room_for_copy(struct dms_volume *v)
 		r = -ENOSPC;
 		if (v->super.when_full != DMS_FULL_DROP_OLDEST || v->mode != DMS_MODE_RW)
 			break;
-		r = dms_shadow_drop(v);
+		r = dms_shadow_drop(v, false, &id);
 		if (!r)
 			reclaim(v);
 	}
@@ -482,6 +603,8 @@ static void background(struct work_struct *work)
 		make_room(v);
 	else if (READ_ONCE(v->reclaim) && !too_many_trees(v))
 		reclaim(v);
+	else if (dms_drop_due(v, dms_space_ceiling(v, 0)) && !too_many_trees(v))
+		drop_early(v);
 	from = join_from(v);
 	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW &&
 	    join_trees(v, from) == -ENOSPC && too_many_trees(v) && v->mode == DMS_MODE_RW) {
@@ -513,4 +636,6 @@ void dms_background_exit(struct dms_volume *v)
 	if (v->back_wq)
 		destroy_workqueue(v->back_wq);
 	v->back_wq = NULL;
+	vfree(v->held_epochs);
+	vfree(v->held_chunks);
 }

@@ -390,6 +390,8 @@ int dms_commit(struct dms_volume *v, struct dms_trees *new, u64 replay_from, u32
 	free_dead(v, &dead);
 	dms_alloc_commit(v->alloc);
 	WRITE_ONCE(v->journal_tail, replay_from);
+	WRITE_ONCE(v->entries, dms_trees_entries(new, v->join_floor));
+	WRITE_ONCE(v->drop_vain, false);
 	atomic64_inc(&v->stats.checkpoints);
 	return 0;
 }

@@ -496,14 +496,14 @@ static bool groups_over(struct dms_volume *v)
 }
 
 /* What will soon be short? */
-static void look_ahead(struct dms_volume *v)
+static void look_ahead(struct dms_volume *v, u64 ceiling)
 {
 	struct dms_table *t = v->table[v->active];
 
 	if (dms_table_room(t) < dms_table_count(t) / 3 ||
 	    (!v->is_volatile &&
 	     journal_room(v, v->journal_head) < v->super.journal_blocks / 2) ||
-	    (dms_low_space(v) && !READ_ONCE(v->low_space_told)))
+	    (dms_low_space(v) && !READ_ONCE(v->low_space_told)) || dms_drop_due(v, ceiling))
 		dms_background_wake(v);
 }
 
@@ -526,7 +526,7 @@ void dms_group_finish(struct dms_volume *v)
 			group_publish(v, g);
 			v->oldest_group = (v->oldest_group + 1) % DMS_GROUPS;
 			v->nr_groups--;
-			look_ahead(v);
+			look_ahead(v, g->ceiling);
 		}
 	}
 }

@@ -734,20 +734,20 @@ static void merger_drop_equals(struct dms_merger *m, u32 from, u32 to)
 	}
 }
 
-/* Is there a copy with @prev < epoch <= @tag? */
-static bool epoch_between(const struct dms_merge_spec *spec, u32 prev, u32 tag)
+/* The number of the newest copy with @prev < epoch <= @tag; -1: there is none. */
+static s64 newest_between(const struct dms_merge_spec *spec, u32 prev, u32 tag)
 {
 	u32 low = 0, high = spec->nr_epochs;
 	u32 middle;
 
 	while (low < high) {
 		middle = low + (high - low) / 2;
-		if (spec->epochs[middle] > prev)
+		if (spec->epochs[middle] > tag)
 			high = middle;
 		else
 			low = middle + 1;
 	}
-	return low < spec->nr_epochs && spec->epochs[low] <= tag;
+	return low && spec->epochs[low - 1] > prev ? (s64)low - 1 : -1;
 }
 
 /* Of the entries in out keep those that are live, once each. */
@@ -755,7 +755,8 @@ static void merger_sift(struct dms_merger *m)
 {
 	u32 from, to, kept = 0, prev = 0;
 	struct dms_exception *e;
-	bool home, keep;
+	s64 newest;		/* needs it, or the merge does */
+	bool home;
 
 	for (from = 0; from < m->nr; from = to) {
 		e = &m->out[from].e;
@@ -766,15 +767,17 @@ static void merger_sift(struct dms_merger *m)
 		merger_drop_equals(m, from, to);
 
 		if (home)
-			keep = m->spec.merge_epoch && e->tag == m->spec.merge_epoch;
+			newest = m->spec.merge_epoch && e->tag == m->spec.merge_epoch ? 0 : -1;
 		else
-			keep = epoch_between(&m->spec, prev, e->tag);
-		if (!keep) {
+			newest = newest_between(&m->spec, prev, e->tag);
+		if (newest < 0) {
 			merger_drop(m, e);
 			continue;
 		}
 		if (!home)
 			prev = e->tag;
+		if (e->kind == DMS_KIND_DATA && m->spec.held)
+			m->spec.held[newest] += e->length;
 		m->out[kept++] = m->out[from];
 	}
 	m->nr = kept;

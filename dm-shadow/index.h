@@ -134,8 +134,9 @@ void dms_builder_destroy(struct dms_builder *b);	/* NULL is fine */
  * before it at c in this stream (dropped ones count as absent).  HOME entries
  * are kept if their tag is @merge_epoch (0: none kept).  @drop is told every
  * DATA run that is left out, its area chunks can be freed once the result is
- * durable.  @look is called for each run, whether or not anything of it is kept; an
- * error ends the merger.
+ * durable.  To @held, of @nr_epochs, are added the area chunks that are kept and that
+ * no copy newer than that one needs.  @look is called for each run, whether or not
+ * anything of it is kept; an error ends the merger.
  */
 struct dms_merger;
 
@@ -147,6 +148,7 @@ struct dms_merge_spec {
 	const u32 *epochs;
 	u32 nr_epochs;
 	u32 merge_epoch;
+	u64 *held;			/* may be NULL */
 	void (*drop)(void *context, area_chunk_t first, u32 length);	/* may be NULL */
 	int (*look)(void *context);					/* may be NULL */
 	void *context;

@@ -510,12 +510,12 @@ static const char * const found[] = {
 void dms_status(struct dms_volume *v, char *result, unsigned int maxlen)
 {
 	const struct dms_super *s = &v->super;
-	u32 in_memory, room, copies, oldest, newest, nr_trees, i;
+	u32 in_memory, room, copies, oldest, newest, nr_trees;
 	size_t bytes, bitmaps;
 	struct dms_copies *c;
 	struct dms_trees *t;
 	unsigned int sz = 0;
-	u64 entries = 0;
+	u64 entries;
 	int idx;
 
 	idx = srcu_read_lock(&v->srcu);
@@ -525,8 +525,7 @@ void dms_status(struct dms_volume *v, char *result, unsigned int maxlen)
 	newest = copies ? c->shadow[copies - 1]->info.id : 0;
 	t = srcu_dereference(v->trees, &v->srcu);
 	nr_trees = t->nr;
-	for (i = 0; i < nr_trees; i++)
-		entries += t->tree[i].entries;
+	entries = dms_trees_entries(t, 0);
 	bitmaps = dms_bits_bytes(READ_ONCE(v->saved)) + dms_bits_bytes(READ_ONCE(v->saved_before)) +
 		  dms_bits_bytes(READ_ONCE(v->home)) + dms_alloc_bytes(v->alloc);
 	srcu_read_unlock(&v->srcu, idx);

@@ -46,6 +46,7 @@ void dms_shadows_recount(struct dms_volume *v)
 	struct dms_copies *c = copies_of(v);
 	u32 i, needy = 0;
 
+	WRITE_ONCE(v->drop_vain, false);
 	for (i = 0; i < c->nr; i++)
 		needy += dms_shadow_valid(c->shadow[i]);
 	/* Who may write unsaved must see which copies can't be read: map.c. */
@@ -393,12 +394,13 @@ static int invalidate_merging(struct dms_volume *v)
 	return 0;
 }
 
-int dms_shadow_drop(struct dms_volume *v)
+int dms_shadow_drop(struct dms_volume *v, bool early, u32 *id)
 {
 	struct dms_copies *c = copies_of(v);
 	struct dms_shadow *victim = NULL;
 	u32 i;
 
+	*id = 0;
 	/* Locked ones go last: even they must not cost the origin a write. */
 	for (i = 0; i < c->nr; i++) {
 		struct dms_shadow *s = c->shadow[i];
@@ -412,9 +414,13 @@ int dms_shadow_drop(struct dms_volume *v)
 		if (!victim)
 			victim = s;
 	}
+	if (early && (c->nr < 2 || victim != c->shadow[0] || is_locked(victim)))
+		return -ENOENT;
 	if (!victim)
 		return invalidate_merging(v);
-	DMWARN("%s: diff area is full, dropping shadow copy %u", v->name, victim->info.id);
+	*id = victim->info.id;
+	DMWARN("%s: diff area is %s, dropping shadow copy %u", v->name,
+	       early ? "short of space" : "full", *id);
 	atomic64_inc(&v->stats.dropped);
 	dms_volume_event(v);
 	return delete(v, victim, true);

@@ -110,6 +110,7 @@ static struct dms_volume *volume_create(const struct dms_config *c, char **error
 	}
 	v->opened = true;
 	v->unsure = true;
+	v->entries = dms_trees_entries(rcu_dereference_protected(v->trees, 1), v->join_floor);
 	if (v->found == DMS_FOUND_CHANGED)
 		dms_volume_event(v);
 	dms_background_wake(v);

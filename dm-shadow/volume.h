@@ -140,6 +140,16 @@ struct dms_trees {
 	struct dms_tree tree[DMS_VOLUME_TREES];
 };
 
+/* In trees from number @from on. */
+static inline u64 dms_trees_entries(const struct dms_trees *t, u32 from)
+{
+	u64 entries = 0;
+
+	for (; from < t->nr; from++)
+		entries += t->tree[from].entries;
+	return entries;
+}
+
 /* Where something of several blocks lies, in order: perhaps nowhere two side by side. */
 struct dms_blocks {
 	u64 *block;
@@ -325,6 +335,11 @@ struct dms_volume {
 	u32 join_floor;			/* trees before have a damaged one among them */
 	bool unsure;			/* no reclaim since the activation */
 	bool low_space_told, full_told;
+	u64 entries;			/* of trees that can be joined */
+	bool drop_vain;			/* nothing to be dropped early, for now */
+	u32 nr_held;			/* of the next two; 0: not known */
+	u32 *held_epochs;		/* the copies, when all trees were last joined, */
+	u64 *held_chunks;		/* and what no newer one than that needed */
 	struct dms_alloc *alloc;
 	u64 reserve;			/* area chunks only metadata may take */
 	u64 generation, checkpoint_seq;
@@ -449,8 +464,12 @@ int dms_shadow_may_delete(struct dms_volume *v, u32 id);
 int dms_shadow_delete(struct dms_volume *v, u32 id);
 /* Make @info, of an existing copy, durable and then current: flags, lock, attributes. */
 int dms_shadow_update(struct dms_volume *v, const struct dms_shadow_info *info);
-/* Drop the oldest copy for want of space.  -ENOENT: nothing left to drop. */
-int dms_shadow_drop(struct dms_volume *v);
+/*
+ * Drop the oldest copy for want of space; *@id says which.  -ENOENT: nothing left to drop.
+ * @early: there is some space yet.  Then not the newest, none that is locked, and none
+ * beside an older one that stays, which may need all the same.
+ */
+int dms_shadow_drop(struct dms_volume *v, bool early, u32 *id);
 /* An empty list with room for so many; NULL: no memory. */
 struct dms_copies *dms_copies_alloc(u32 room);
 /* Put @new in place of the list of copies. */
@@ -583,6 +602,12 @@ int dms_checkpoint_replay(struct dms_volume *v, u64 sequence);
 int dms_room_for_copy(struct dms_volume *v);
 /* Is the mark passed at which an event is raised? */
 bool dms_low_space(const struct dms_volume *v);
+/*
+ * Should copies be dropped early?  Joining all trees, which frees their space, would take
+ * long, and less is free than might be saved meanwhile.  @ceiling as of
+ * dms_space_ceiling().  Any context.
+ */
+bool dms_drop_due(const struct dms_volume *v, u64 ceiling);
 /*
  * The area could not be written: try to leave a mark there that its copies are lost.
  * Under v->back_mutex.  False: it is not there yet.

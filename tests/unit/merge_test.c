@@ -90,6 +90,24 @@ static u32 random_epochs(u32 *epochs)
 	return nr;
 }
 
+/* What is said to be held by each copy is what would be dead without the oldest ones. */
+static void check_held(const u64 *held, const u32 *epochs, u32 nr_epochs, u32 merge_epoch)
+{
+	static struct column without[CHUNKS];
+	static u8 dead[MAX_WHERE];
+	u32 gone = rnd_below(nr_epochs + 1);
+	u64 sum = 0;
+
+	memcpy(without, model, sizeof(model));
+	memset(dead, 0, sizeof(dead));
+	model_sift(without, epochs + gone, nr_epochs - gone, merge_epoch, dead);
+	for (u32 i = 0; i < gone; i++)
+		sum += held[i];
+	for (u32 i = 0; i < MAX_WHERE; i++)
+		sum -= dead[i];
+	CHECK_EQ(sum, 0);
+}
+
 static void test_merge(void)
 {
 	static struct column models[MAX_SOURCES][CHUNKS];
@@ -97,8 +115,9 @@ static void test_merge(void)
 	u32 epochs[TAGS];
 
 	for (int round = 0; round < 40; round++) {
+		u64 held[TAGS] = { 0 };
 		struct dms_merge_spec spec = { .source = &store.source, .epochs = epochs,
-					       .drop = drop };
+					       .held = held, .drop = drop };
 		struct dms_tree trees[MAX_SOURCES], result;
 		struct dms_table *table = NULL;
 		u32 nr = rnd_below(MAX_SOURCES);
@@ -134,6 +153,7 @@ static void test_merge(void)
 		first = store.next;
 		CHECK_EQ(merge_build(&spec, &result), 0);
 		check_tree(model, &result, first);
+		check_held(held, epochs, spec.nr_epochs, spec.merge_epoch);
 		/* A chunk that is saved again at its old place is not dead. */
 		for (u64 c = 0; c < CHUNKS; c++)
 			for (u32 tag = 0; tag <= TAGS; tag++)

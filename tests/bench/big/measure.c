@@ -32,7 +32,8 @@ static const char usage_text[] =
 	"  touch       first writes at random, 4 KiB each\n"
 	"  delete      a copy in the middle, then the oldest, with first writes meanwhile\n"
 	"  delete-oldest\n"
-	"  drop        the oldest, as the area is full\n"
+	"  drop        the oldest, as the area is nearly full\n"
+	"  full        the oldest, as the area is full all at once\n"
 	"  take=N      copies, one after the other\n"
 	"  many=N      deletes so many of the oldest, each by itself\n"
 	"  reads=N     of each kind, 1000 without; also writes\n";
@@ -420,9 +421,10 @@ static void do_delete(bool oldest)
 	delete("delete the oldest", field(7));
 }
 
-static void do_drop(void)
+/* Set a limit @more chunks above what is used, and write until a copy is dropped. */
+static void until_dropped(u64 more)
 {
-	u64 longest = 0, dropped = field(19), limit = field(4) + 20;
+	u64 longest = 0, dropped = field(19), limit = field(4) + more;
 	struct sample s;
 	u32 writes = 0;
 
@@ -434,7 +436,28 @@ static void do_drop(void)
 		writes++;
 	}
 	tell("writes until one is dropped", &s, 1);
-	printf("  %u first writes, the longest %.5g ms\n", writes, longest / 1e6);
+	printf("  %u first writes, the longest %.5g ms; %llu dropped\n", writes, longest / 1e6,
+	       (unsigned long long)(field(19) - dropped));
+}
+
+static void do_drop(void)
+{
+	u64 checkpoints;
+
+	/* What each copy holds is known when all has been joined once. */
+	checkpoints = field(23);
+	must("delete", dm_message("o", NULL, "delete %llu", (unsigned long long)field(7)));
+	until_reclaimed(checkpoints, 2);
+	checkpoints = field(23) + 1;
+	until_dropped(m.exceptions / 32 + 20);
+	until_reclaimed(checkpoints, 2);
+	must("limit", dm_message("o", NULL, "limit 0"));
+	memory("after it");
+}
+
+static void do_full(void)
+{
+	until_dropped(20);
 	must("limit", dm_message("o", NULL, "limit 0"));
 	memory("after it");
 }
@@ -509,6 +532,8 @@ int main(int argc, char **argv)
 			do_delete(true);
 		} else if (!strcmp(argv[i], "drop")) {
 			do_drop();
+		} else if (!strcmp(argv[i], "full")) {
+			do_full();
 		} else if (!strncmp(argv[i], "take=", 5)) {
 			do_take(xnumber(argv[i] + 5));
 		} else if (!strncmp(argv[i], "many=", 5)) {

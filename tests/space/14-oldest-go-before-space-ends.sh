@@ -1,0 +1,66 @@
+#!/bin/bash
+# Proves that where the index is large copies are dropped before space ends, so that writes
+# go on while it is joined: the oldest, as many at once as hold enough; but neither the
+# newest nor a locked one, nor any earlier than that.
+# slowest
+# timeout: 400
+. "$(dirname "$0")/../shadow.sh"
+devices 768 512 --chunk-size 4K
+# All else is zeros, which take room in the index alone.
+stomp scatter "$origin" --seq 1 --stride 8K --count 20000
+activate
+message limit 30000
+old=
+for ((i = 0; i < 3; i++)); do
+	take
+	old+="$ID "
+	stomp write /dev/mapper/o $((16 * i)) 8 --seq $((i + 2))
+done
+take
+old+=$ID
+
+# scatter DEVICE COUNT SEQ
+scatter()
+{
+	stomp scatter "/dev/mapper/$1" --stride 8K --count "$2" --seq "$3" --writers 4
+}
+
+# Chunks between those that scatter writes to
+dm_create odd "0 $(($(sectors "$origin") - 8)) linear /dev/mapper/o 8"
+
+# first_write N: not the same for each N
+first_write()
+{
+	stomp write /dev/mapper/o $((16 * (80000 + $1))) 8 --seq 13
+}
+
+copies_are()
+{
+	[ "$(ids)" = "$*" ]
+}
+scatter o 70000 9
+take
+newest=$ID
+scatter o 5000 10
+expect "$old $newest" "$(ids)" "copies while there is room"
+scatter o 12000 11
+wait_for copies_are "$newest"
+expect 4 "$(status 19)" "copies dropped"
+
+scatter odd 70000 12
+message limit $(($(used) + 500))
+message checkpoint
+first_write 1
+sleep 2
+expect "$newest" "$(ids)" "copies, where the newest would have to go"
+message lock "$newest" 4000000000
+take
+first_write 2
+sleep 2
+expect "$newest $ID" "$(ids)" "copies, where a locked one would have to go"
+message lock "$newest" 0
+first_write 3
+wait_for copies_are "$ID"
+! dmesg | grep "area is full" || fail "space ended"
+told=$(dmesg | grep -c "short of space, dropping")
+expect 5 "$told" "copies said to be dropped early"
