@@ -20,12 +20,12 @@ most=0
 while kill -0 $! 2>/dev/null; do
 	trees=$(status 13)
 	trees=${trees%:*}
-	[ "$trees" -le $most ] || most=$trees
+	[ "$trees" -le "$most" ] || most=$trees
 	sleep 0.05
 done
 wait $!
 echo "$most trees"
-[ $most -ge 56 ] || fail "there were never too many trees"
+[ "$most" -ge 56 ] || fail "there were never too many trees"
 expect rw "$(status 1)" "mode"
 dm_remove late
 show "$ID"
