@@ -30,6 +30,7 @@
 #define AHEAD_MIN	65536		/* exceptions: to join fewer takes no time */
 #define AHEAD_PART	32		/* one chunk for so many */
 #define AHEAD_MAX	16		/* one of so many chunks for data, at most */
+#define HELD_UNKNOWN	(1ULL << 62)	/* chunks: more than there can be */
 
 void dms_back_lock(struct dms_volume *v)
 {
@@ -157,6 +158,20 @@ static u32 *live_epochs(struct dms_volume *v, u32 *nr)
 	return epochs;
 }
 
+/* The id of the copy before which @n newer ones come; 0: none. */
+static u32 nth_newest(struct dms_volume *v, u32 n)
+{
+	struct dms_copies *c;
+	u32 id;
+	int idx;
+
+	idx = srcu_read_lock(&v->srcu);
+	c = srcu_dereference(v->copies, &v->srcu);
+	id = n < c->nr ? c->shadow[c->nr - 1 - n]->info.id : 0;
+	srcu_read_unlock(&v->srcu, idx);
+	return id;
+}
+
 /* A join goes on for long: is there something that can't wait? */
 static int slice_over(const struct join *j)
 {
@@ -217,17 +232,17 @@ static struct dms_trees *replace_trees(struct dms_volume *v, u32 first, u32 nr,
 }
 
 /*
- * Join the trees from number @first on.  -EAGAIN: not possible now, nothing
- * is lost.
+ * Join the trees from number @first on.  @many: to go on where there are too many
+ * trees.  -EAGAIN: not possible now, nothing is lost.
  */
-static int join_trees(struct dms_volume *v, u32 first)
+static int join_trees(struct dms_volume *v, u32 first, bool many)
 {
 	struct dms_trees *old = kmemdup(rcu_dereference_protected(v->trees, 1), sizeof(*old),
 					GFP_NOIO | __GFP_NOFAIL);
 	struct dms_source *source = dms_stream_create(v);
 	struct dms_sink *sink = dms_sink_create(v, v->area_chunks - dms_checkpoint_need(v, 0));
 	struct join join = {
-		.v = v, .doomed = dms_bits_create(v->area_chunks), .many = too_many_trees(v),
+		.v = v, .doomed = dms_bits_create(v->area_chunks), .many = many,
 	};
 	struct dms_merge_spec spec = {
 		.source = source, .trees = &old->tree[first], .nr_trees = old->nr - first,
@@ -242,7 +257,7 @@ static int join_trees(struct dms_volume *v, u32 first)
 	u32 *epochs, i;
 	u64 *held;
 
-	if (join.many)
+	if (many)
 		dms_back_hurry(v);
 	epochs = live_epochs(v, &spec.nr_epochs);
 	spec.epochs = epochs;
@@ -272,13 +287,13 @@ static int join_trees(struct dms_volume *v, u32 first)
 	} else if (r == -EUCLEAN || r == -EIO) {
 		/* These stay as they are; newer ones are joined without them. */
 		v->join_floor = old->nr;
+		v->nr_held = 0;
+		WRITE_ONCE(v->entries, 0);
 		DMERR_LIMIT("%s: index trees can't be joined: error %d", v->name, r);
 	}
 	if (whole) {
 		v->nr_held = r ? 0 : spec.nr_epochs;
-		/* Not once more before the next checkpoint. */
-		if (r)
-			WRITE_ONCE(v->drop_vain, true);
+		v->held_asked = nth_newest(v, 0);
 		swap(v->held_epochs, epochs);
 		swap(v->held_chunks, held);
 	}
@@ -323,7 +338,7 @@ int dms_checkpoint_replay(struct dms_volume *v, u64 sequence)
 	from = join_from(v);
 	/* Tables smaller than they were could make many. */
 	if (!r && from < trees->nr)
-		join_trees(v, from);
+		join_trees(v, from, false);
 	/* Nobody has heard that the area failed in between. */
 	return r || v->mode == DMS_MODE_RW ? r : -EIO;
 }
@@ -332,12 +347,15 @@ int dms_checkpoint_replay(struct dms_volume *v, u64 sequence)
 
 static void reclaim(struct dms_volume *v)
 {
+	/* Before its own checkpoint: else the newest are joined first. */
+	bool many = too_many_trees(v);
+
 	WRITE_ONCE(v->reclaim, false);
 	v->unsure = false;
 	/* The table first, so that what it holds of the dead goes too. */
 	if (!dms_checkpoint(v, 0) &&
 	    rcu_dereference_protected(v->trees, 1)->nr > v->join_floor)
-		join_trees(v, v->join_floor);
+		join_trees(v, v->join_floor, many);
 }
 
 static int invalidate_all(struct dms_volume *v)
@@ -364,8 +382,8 @@ static bool has_room(struct dms_volume *v)
 
 /*
  * With fewer free chunks than this copies are dropped; 0: not before there are none.  So
- * many are about saved while all trees are joined; and as that frees as many, at least,
- * the index is not read and written too often.
+ * many are about saved while all trees are joined; and as many are to be had by it, so
+ * that the index is not read and written too often.
  */
 static u64 drop_ahead(const struct dms_volume *v)
 {
@@ -385,42 +403,38 @@ bool dms_drop_due(const struct dms_volume *v, u64 ceiling)
 
 /*
  * What each copy held when all trees were last joined: area chunks that older copies may
- * need, too, but no newer one.  Not known of the newest then, which has got more, and of
- * later ones: enough.
+ * need, too, but no newer one.  Of the newest then, which has got more, and of later ones
+ * it is not known.
  */
 static u64 held_by(const struct dms_volume *v, u32 id)
 {
 	u32 i;
 
-	for (i = 0; i + 1 < v->nr_held; i++)
-		if (v->held_epochs[i] >= id)
-			return v->held_epochs[i] == id ? v->held_chunks[i] : 0;
-	return 1ULL << 62;
+	if (!v->nr_held || id >= v->held_epochs[v->nr_held - 1])
+		return HELD_UNKNOWN;
+	for (i = 0; v->held_epochs[i] < id; i++)
+		;
+	return v->held_epochs[i] == id ? v->held_chunks[i] : 0;
 }
 
-static u64 held_by_all(const struct dms_volume *v)
-{
-	u64 sum = 0;
-	u32 i;
-
-	for (i = 0; i + 1 < v->nr_held; i++)
-		sum += v->held_chunks[i];
-	return sum;
-}
-
-/* Are there copies, the newest left out, of which it is not known? */
-static bool held_is_old(struct dms_volume *v)
+/* What all copies together hold that may be dropped early, as far as it is known. */
+static u64 held_by_old(struct dms_volume *v)
 {
 	struct dms_copies *c;
-	bool old;
+	u64 sum = 0, held;
 	int idx;
+	u32 i;
 
 	idx = srcu_read_lock(&v->srcu);
 	c = srcu_dereference(v->copies, &v->srcu);
-	old = c->nr > 1 && (!v->nr_held ||
-			    c->shadow[c->nr - 2]->info.id >= v->held_epochs[v->nr_held - 1]);
+	for (i = 0; i + 1 < c->nr && dms_shadow_may_drop(v, c->shadow[i]); i++) {
+		held = held_by(v, c->shadow[i]->info.id);
+		if (held == HELD_UNKNOWN)
+			break;
+		sum += held;
+	}
 	srcu_read_unlock(&v->srcu, idx);
-	return old;
+	return sum;
 }
 
 /* Drop the oldest copy; *@id is that.  0, -EAGAIN: not now, or why not. */
@@ -434,22 +448,26 @@ static int drop_one(struct dms_volume *v, bool early, u32 *id)
 	if (!mutex_trylock(&v->meta))
 		return -EAGAIN;
 	r = dms_shadow_drop(v, early, id);
-	if (r == -ENOENT)
+	if (r)
 		WRITE_ONCE(v->drop_vain, true);
 	mutex_unlock(&v->meta);
 	return r;
 }
 
-/* Copy @id has gone: with it others that hold too little to be worth a reclaim each. */
-static void after_drop(struct dms_volume *v, u32 id)
+/*
+ * Copy @id has gone: with it others that hold too little to be worth a reclaim each,
+ * unless all of them hold too little.
+ */
+static void drop_more(struct dms_volume *v, u32 id)
 {
 	u64 ahead = drop_ahead(v), freed = held_by(v, id);
 
+	if (freed + held_by_old(v) < ahead)
+		return;
 	/* Each takes a journal block. */
-	while (freed < ahead && !READ_ONCE(v->closing) && !checkpoint_if_due(v) &&
-	       !drop_one(v, true, &id))
+	while (freed < ahead && !READ_ONCE(v->closing) && !too_many_trees(v) &&
+	       !checkpoint_if_due(v) && !drop_one(v, true, &id))
 		freed += held_by(v, id);
-	reclaim(v);
 }
 
 /* False: not now.  Who asked will ask again. */
@@ -459,27 +477,35 @@ static bool drop_oldest(struct dms_volume *v)
 	int r;
 
 	r = drop_one(v, false, &id);
-	if (!r)
-		after_drop(v, id);
-	else if (r == -ENOENT)
+	if (!r) {
+		drop_more(v, id);
+		reclaim(v);
+	} else if (r == -ENOENT) {
 		DMERR_LIMIT("%s: diff area is full and there is nothing to drop", v->name);
+	}
 	return r != -EAGAIN;
 }
 
 /* Space ends soon.  If copies can make some, drop them. */
 static void drop_early(struct dms_volume *v)
 {
-	u32 id;
+	u32 second = nth_newest(v, 1), id;
 
-	if (held_by_all(v) < drop_ahead(v) && (v->unsure || held_is_old(v)))
+	/* That tells what they hold. */
+	if (held_by_old(v) < drop_ahead(v) && (v->unsure || (second && second >= v->held_asked)))
 		reclaim(v);
-	if (held_by_all(v) < drop_ahead(v))
+	if (held_by_old(v) < drop_ahead(v)) {
 		WRITE_ONCE(v->drop_vain, true);
-	else if (dms_drop_due(v, dms_space_ceiling(v, 0)) && !drop_one(v, true, &id))
-		after_drop(v, id);
+	} else if (!READ_ONCE(v->reclaim) && dms_drop_due(v, dms_space_ceiling(v, 0)) &&
+		   !drop_one(v, true, &id)) {
+		drop_more(v, id);
+		/* Else later. */
+		if (!too_many_trees(v))
+			reclaim(v);
+	}
 }
 
-/* The saver found no space.  Do what the policy says, as little as helps. */
+/* The saver found no space.  Do what the policy says. */
 static void make_room(struct dms_volume *v)
 {
 	u64 before = dms_alloc_used(v->alloc);
@@ -607,7 +633,7 @@ static void background(struct work_struct *work)
 		drop_early(v);
 	from = join_from(v);
 	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW &&
-	    join_trees(v, from) == -ENOSPC && too_many_trees(v) && v->mode == DMS_MODE_RW) {
+	    join_trees(v, from, too_many_trees(v)) == -ENOSPC && too_many_trees(v) && v->mode == DMS_MODE_RW) {
 		/* It can't be put off any longer. */
 		if (v->super.when_full == DMS_FULL_INVALIDATE)
 			invalidate_all(v);

@@ -349,6 +349,11 @@ static bool is_locked(const struct dms_shadow *s)
 	return s->info.locked_until > ktime_get_real_seconds();
 }
 
+bool dms_shadow_may_drop(const struct dms_volume *v, const struct dms_shadow *s)
+{
+	return s->info.id != READ_ONCE(v->merge_shadow) && !is_locked(s);
+}
+
 int dms_shadow_may_delete(struct dms_volume *v, u32 id)
 {
 	struct dms_shadow *s = dms_shadow_find(v, id);
@@ -414,7 +419,7 @@ int dms_shadow_drop(struct dms_volume *v, bool early, u32 *id)
 		if (!victim)
 			victim = s;
 	}
-	if (early && (c->nr < 2 || victim != c->shadow[0] || is_locked(victim)))
+	if (early && (c->nr < 2 || !dms_shadow_may_drop(v, c->shadow[0])))
 		return -ENOENT;
 	if (!victim)
 		return invalidate_merging(v);

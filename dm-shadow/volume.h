@@ -340,6 +340,7 @@ struct dms_volume {
 	u32 nr_held;			/* of the next two; 0: not known */
 	u32 *held_epochs;		/* the copies, when all trees were last joined, */
 	u64 *held_chunks;		/* and what no newer one than that needed */
+	u32 held_asked;			/* the newest copy when they last should have been */
 	struct dms_alloc *alloc;
 	u64 reserve;			/* area chunks only metadata may take */
 	u64 generation, checkpoint_seq;
@@ -466,10 +467,12 @@ int dms_shadow_delete(struct dms_volume *v, u32 id);
 int dms_shadow_update(struct dms_volume *v, const struct dms_shadow_info *info);
 /*
  * Drop the oldest copy for want of space; *@id says which.  -ENOENT: nothing left to drop.
- * @early: there is some space yet.  Then not the newest, none that is locked, and none
- * beside an older one that stays, which may need all the same.
+ * @early: there is some space yet.  Then not the newest, nor one that is locked, nor what
+ * is newer than one that stays: that may need what it holds.
  */
 int dms_shadow_drop(struct dms_volume *v, bool early, u32 *id);
+/* Neither locked nor being merged?  Under v->back_mutex. */
+bool dms_shadow_may_drop(const struct dms_volume *v, const struct dms_shadow *s);
 /* An empty list with room for so many; NULL: no memory. */
 struct dms_copies *dms_copies_alloc(u32 room);
 /* Put @new in place of the list of copies. */
