@@ -5,13 +5,19 @@
 # slowest
 # timeout: 400
 . "$(dirname "$0")/../shadow.sh"
+need_target flakey
+# Always zeros, and no memory for what is written.
+disk 1536
+dm_create nothing "0 $(sectors "$DEV") flakey $DEV 0 0 100000 1 drop_writes"
+origin=/dev/mapper/nothing
+disk 64
+area=$DEV
 # Each write on its own takes a journal block: eight of them make a checkpoint due.
-devices 1536 64 --chunk-size 4K --journal-size 64K
+format_area "$area" "$origin" --chunk-size 4K --journal-size 64K
 activate
 take
 old=$ID
 take
-# Zeros: nothing is stored but the index
 stomp scatter /dev/mapper/o --seq 1 --stride 8K --count 150000 --writers 64
 dm_create late "0 $((256 * 2048)) linear /dev/mapper/o $((1280 * 2048))"
 message delete "$old"
