@@ -30,7 +30,7 @@
 #define AHEAD_MIN	65536		/* exceptions: to join fewer takes no time */
 #define AHEAD_PART	32		/* one chunk for so many */
 #define AHEAD_MAX	16		/* one of so many chunks for data, at most */
-#define HELD_UNKNOWN	(1ULL << 62)	/* chunks: more than there can be */
+#define HELD_UNKNOWN	BIT_ULL(62)	/* chunks: more than there can be */
 
 void dms_back_lock(struct dms_volume *v)
 {
@@ -609,6 +609,7 @@ static void background(struct work_struct *work)
 	unsigned int noio = memalloc_noio_save();
 	struct dms_op none = {};
 	u32 from;
+	int r = 0;
 
 	mutex_lock(&v->back_mutex);
 	if (READ_ONCE(v->closing))
@@ -632,8 +633,9 @@ static void background(struct work_struct *work)
 	else if (dms_drop_due(v, dms_space_ceiling(v, 0)) && !too_many_trees(v))
 		drop_early(v);
 	from = join_from(v);
-	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW &&
-	    join_trees(v, from, too_many_trees(v)) == -ENOSPC && too_many_trees(v) && v->mode == DMS_MODE_RW) {
+	if (from < rcu_dereference_protected(v->trees, 1)->nr && v->mode == DMS_MODE_RW)
+		r = join_trees(v, from, too_many_trees(v));
+	if (r == -ENOSPC && too_many_trees(v) && v->mode == DMS_MODE_RW) {
 		/* It can't be put off any longer. */
 		if (v->super.when_full == DMS_FULL_INVALIDATE)
 			invalidate_all(v);
