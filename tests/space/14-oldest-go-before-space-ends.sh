@@ -6,20 +6,57 @@
 # timeout: 400
 . "$(dirname "$0")/../shadow.sh"
 need_target flakey
-# Behind the first 20000 chunks that are written it is always zeros: that takes no memory
+# Behind the first 5000 chunks that are written it is always zeros: that takes no memory
 # here, and room in the index alone.
 disk 768
 n=$(sectors "$DEV")
-data=$((20000 * 16))
+data=$((5000 * 16))
 dm_create half "0 $data linear $DEV 0
 $data $((n - data)) flakey $DEV $data 0 100000 1 drop_writes"
 origin=/dev/mapper/half
-disk 512
+disk 256
 area=$DEV
 format_area "$area" "$origin" --chunk-size 4K
-stomp scatter "$origin" --seq 1 --stride 8K --count 20000
+stomp scatter "$origin" --seq 1 --stride 8K --count 5000
 activate
-message limit 30000
+dm_create zeros "0 $((n - data)) linear /dev/mapper/o $data"
+
+# scatter DEVICE COUNT SEQ
+scatter()
+{
+	stomp scatter "/dev/mapper/$1" --stride 8K --count "$2" --seq "$3" --writers 4
+}
+
+# first_write N: not the same for each N
+first_write()
+{
+	stomp write /dev/mapper/zeros $((16 * (80000 + $1))) 8 --seq 13
+}
+
+copies_are()
+{
+	[ "$(ids)" = "$*" ]
+}
+
+# quiet: no trees were joined, which gives space back (checkpoints wait for that)
+quiet()
+{
+	local before
+
+	message checkpoint
+	before=$(used)
+	sleep 1
+	message checkpoint
+	[ "$before" = "$(used)" ]
+}
+
+# limit N: space ends N chunks from here
+limit()
+{
+	wait_for quiet
+	message limit $(($(used) + $1))
+}
+
 old=
 for ((i = 0; i < 3; i++)); do
 	take
@@ -28,47 +65,29 @@ for ((i = 0; i < 3; i++)); do
 done
 take
 old+=$ID
-
-# scatter DEVICE COUNT SEQ
-scatter()
-{
-	stomp scatter "/dev/mapper/$1" --stride 8K --count "$2" --seq "$3" --writers 4
-}
-
-# Chunks between those that scatter writes to
-dm_create odd "0 $(($(sectors "$origin") - 8)) linear /dev/mapper/o 8"
-
-# first_write N: not the same for each N
-first_write()
-{
-	stomp write /dev/mapper/o $((16 * (80000 + $1))) 8 --seq 13
-}
-
-copies_are()
-{
-	[ "$(ids)" = "$*" ]
-}
-scatter o 70000 9
+scatter o 5000 9
 take
 newest=$ID
-scatter o 5000 10
+scatter zeros 70000 10
+limit 1500
+sleep 1
 expect "$old $newest" "$(ids)" "copies while there is room"
-scatter o 12000 11
+scatter o 1200 11
 wait_for copies_are "$newest"
 expect 4 "$(status 19)" "copies dropped"
 
-scatter odd 70000 12
-message limit $(($(used) + 500))
-message checkpoint
+limit 120
 first_write 1
 sleep 2
 expect "$newest" "$(ids)" "copies, where the newest would have to go"
 message lock "$newest" 4000000000
 take
+limit 120
 first_write 2
 sleep 2
 expect "$newest $ID" "$(ids)" "copies, where a locked one would have to go"
 message lock "$newest" 0
+limit 120
 first_write 3
 wait_for copies_are "$ID"
 ! dmesg | grep "area is full" || fail "space ended"
