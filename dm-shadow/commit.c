@@ -88,14 +88,16 @@ static void group_submit_data(struct dms_group *g)
 /* Write the pages of a run; runs that continue each other share a bio. */
 static void group_add_data(struct dms_group *g, u64 block, struct page **page, u32 nr)
 {
-	for (; nr; nr--, page++, block++) {
+	u32 n;
+
+	for (; nr; nr -= n, page += n, block += n) {
 		if (g->bio && (g->bio_next != block || g->bio->bi_vcnt == g->bio->bi_max_vecs))
 			group_submit_data(g);
 		if (!g->bio)
 			g->bio = group_bio(g, block, clamp_t(u32, g->blocks_hint, nr, BIO_MAX_VECS),
 					   REQ_OP_WRITE);
-		__bio_add_page(g->bio, *page, PAGE_SIZE, 0);
-		g->bio_next = block + 1;
+		n = dms_bio_add(g->bio, page, nr);
+		g->bio_next = block + n;
 	}
 }
 

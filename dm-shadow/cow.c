@@ -44,6 +44,8 @@
 
 #define PAGES_MAX	(2 * DMS_GATHER_BLOCKS)	/* of saves under way: 8 MiB */
 #define SPARE_SAVES	32
+#define SPARE_ORDER	4		/* of pages side by side */
+#define TRIM_TIME	HZ		/* spare pages not needed for so long are given back */
 #define EXEMPT_LOOKUPS	128		/* for a chunk: more take longer than a save */
 #define COLLECT_CHUNKS	4096		/* looked up in one go: others wait */
 
@@ -121,23 +123,62 @@ static void pending_add(struct dms_volume *v, struct dms_save *save)
 
 /*
  * Pages and saves that are not in use, for the next: the allocator would clear
- * them (init_on_alloc).  There are always enough for one save, in use or here,
- * so that memory comes back without a need for more: a mempool that prefers what
- * it keeps, and needs no lock.
+ * them (init_on_alloc), which takes as long as to copy them.  There are always enough
+ * for one save, in use or here, so that memory comes back without a need for more: a
+ * mempool that prefers what it keeps, and needs no lock.  Saves take pages, and give
+ * them back, in order: those that lie side by side stay so, and make fewer segments.
  */
-static struct page *page_get(struct dms_volume *v)
-{
-	if (v->nr_spare_pages)
-		return v->spare_page[--v->nr_spare_pages];
-	return alloc_page(GFP_NOWAIT | __GFP_NOWARN);
-}
-
 static void page_put(struct dms_volume *v, struct page *page)
 {
-	if (v->nr_spare_pages < ARRAY_SIZE(v->spare_page))
-		v->spare_page[v->nr_spare_pages++] = page;
-	else
-		__free_page(page);
+	list_add(&page->lru, &v->spare_pages);
+	v->nr_spare_pages++;
+}
+
+static bool spares_add(struct dms_volume *v, gfp_t gfp)
+{
+	/* Many side by side if that costs nobody else anything. */
+	struct page *page = alloc_pages(__GFP_NOWARN, SPARE_ORDER);
+	u32 n = 1;
+
+	if (page) {
+		split_page(page, SPARE_ORDER);
+		n <<= SPARE_ORDER;
+	} else {
+		page = alloc_page(gfp);
+	}
+	while (page && n)
+		page_put(v, page + --n);
+	return page;
+}
+
+static struct page *page_get(struct dms_volume *v)
+{
+	struct page *page;
+
+	if (!v->nr_spare_pages && !spares_add(v, GFP_NOWAIT | __GFP_NOWARN))
+		return NULL;
+	page = list_first_entry(&v->spare_pages, struct page, lru);
+	list_del(&page->lru);
+	v->spares_idle = min(v->spares_idle, --v->nr_spare_pages);
+	return page;
+}
+
+/* Give back the pages that were never needed since it was last done, but one save's. */
+static void spares_trim(struct dms_volume *v)
+{
+	u32 n;
+
+	if (v->nr_spare_pages <= DMS_SAVE_MAX_BLOCKS)
+		return;
+	if (time_after_eq(jiffies, v->trim_at)) {
+		n = min(v->spares_idle, v->nr_spare_pages - DMS_SAVE_MAX_BLOCKS);
+		while (n--)
+			__free_page(page_get(v));
+		v->spares_idle = v->nr_spare_pages;
+		v->trim_at = jiffies + TRIM_TIME;
+	}
+	if (!READ_ONCE(v->closing))
+		queue_delayed_work(v->save_wq, &v->stall_work, TRIM_TIME);
 }
 
 static struct dms_save *save_get(struct dms_volume *v)
@@ -165,19 +206,17 @@ static void save_put(struct dms_volume *v, struct dms_save *save)
 static int spares_init(struct dms_volume *v)
 {
 	struct dms_save *save;
-	struct page *page;
 
 	INIT_LIST_HEAD(&v->spare_saves);
+	INIT_LIST_HEAD(&v->spare_pages);
+	v->trim_at = jiffies;
 	save = kmalloc(sizeof(*save), GFP_KERNEL);
 	if (!save)
 		return -ENOMEM;
 	save_put(v, save);
-	while (v->nr_spare_pages < ARRAY_SIZE(v->spare_page)) {
-		page = alloc_page(GFP_KERNEL);
-		if (!page)
+	while (v->nr_spare_pages < DMS_SAVE_MAX_BLOCKS)
+		if (!spares_add(v, GFP_KERNEL))
 			return -ENOMEM;
-		page_put(v, page);
-	}
 	return 0;
 }
 
@@ -286,13 +325,23 @@ static void read_endio(struct bio *bio)
 		reads_over(save);
 }
 
+u32 dms_bio_add(struct bio *bio, struct page **page, u32 nr)
+{
+	u32 n = 1;
+
+	while (n < nr && page_to_pfn(page[n]) == page_to_pfn(page[0]) + n)
+		n++;
+	__bio_add_page(bio, page[0], n * PAGE_SIZE, 0);
+	return n;
+}
+
 /* Read @length chunks of @save from number @index on; past the origin's end lie zeros. */
 static void read_chunks(struct dms_save *save, u32 index, u32 length)
 {
 	struct dms_volume *v = save->v;
 	sector_t sector = (save->chunk + index) << v->chunk_shift;
 	u64 left = (u64)(v->origin_sectors - sector) << SECTOR_SHIFT;
-	u32 i = index * v->chunk_blocks, end = i + length * v->chunk_blocks;
+	u32 i = index * v->chunk_blocks, end = i + length * v->chunk_blocks, n;
 	struct save_bio *sb;
 	struct bio *bio;
 
@@ -302,14 +351,12 @@ static void read_chunks(struct dms_save *save, u32 index, u32 length)
 	sb->index = index;
 	bio->bi_iter.bi_sector = sector;
 	bio->bi_end_io = read_endio;
-	for (; i < end; i++) {
-		u32 size = min_t(u64, left, PAGE_SIZE);
-
-		if (size < PAGE_SIZE)
-			clear_highpage(save->page[i]);
-		if (size)
-			__bio_add_page(bio, save->page[i], size, 0);
-		left -= size;
+	for (; i < end && left >= PAGE_SIZE; i += n, left -= (u64)n << PAGE_SHIFT)
+		n = dms_bio_add(bio, &save->page[i], min_t(u64, end - i, left >> PAGE_SHIFT));
+	for (; i < end; i++, left = 0) {
+		clear_highpage(save->page[i]);
+		if (left)
+			__bio_add_page(bio, save->page[i], left, 0);
 	}
 	submit_bio_noacct(bio);
 }
@@ -617,6 +664,7 @@ static void saver_pass(struct dms_volume *v)
 	blk_finish_plug(&plug);
 	if (!list_empty(&v->waiting) && !v->nr_groups)
 		mod_delayed_work(v->save_wq, &v->stall_work, HZ / 10);
+	spares_trim(v);
 }
 
 static void saver(struct work_struct *work)
@@ -691,6 +739,7 @@ void dms_saver_exit(struct dms_volume *v)
 		/* Saves that nobody waits for may still be reading. */
 		wait_event(v->idle_wait, RB_EMPTY_ROOT(&v->pending));
 		synchronize_rcu();	/* completions have woken the saver */
+		flush_work(&v->save_work);	/* now it knows that the volume closes */
 		cancel_delayed_work_sync(&v->stall_work);
 		flush_work(&v->save_work);
 		destroy_workqueue(v->save_wq);

@@ -33,6 +33,8 @@ struct dms_save {
 /* --- cow.c --- */
 
 void dms_save_free(struct dms_save *save);
+/* Add the first of @nr pages to @bio, and those that lie side by side with it; how many. */
+u32 dms_bio_add(struct bio *bio, struct page **page, u32 nr);
 /* Ask the background for @what, DMS_WANT_.... */
 void dms_saver_want(struct dms_volume *v, int what);
 

@@ -301,9 +301,10 @@ struct dms_volume {
 	void *journal_page[DMS_GROUP_JOURNAL];	/* of sequences modulo that */
 	unsigned int active;		/* table[] being filled */
 	u32 pages_held;
-	struct page *spare_page[DMS_SAVE_MAX_BLOCKS];
-	struct list_head spare_saves;
+	struct list_head spare_pages, spare_saves;
 	u32 nr_spare_pages, nr_spare_saves;
+	u32 spares_idle;		/* the fewest spare pages since they were trimmed */
+	unsigned long trim_at;		/* jiffies */
 	struct bio_set bs;		/* the merge's and the scrub's, too */
 	u64 journal_head;		/* next sequence; saver's, read by others */
 	u64 journal_tail;		/* first sequence a replay needs */
