@@ -137,7 +137,7 @@ static void page_put(struct dms_volume *v, struct page *page)
 static bool spares_add(struct dms_volume *v, gfp_t gfp)
 {
 	/* Many side by side if that costs nobody else anything. */
-	struct page *page = alloc_pages(__GFP_NOWARN, SPARE_ORDER);
+	struct page *page = alloc_pages(__GFP_NOMEMALLOC | __GFP_NOWARN, SPARE_ORDER);
 	u32 n = 1;
 
 	if (page) {
@@ -168,8 +168,10 @@ static void spares_trim(struct dms_volume *v)
 {
 	u32 n;
 
-	if (v->nr_spare_pages <= DMS_SAVE_MAX_BLOCKS)
+	if (v->nr_spare_pages <= DMS_SAVE_MAX_BLOCKS) {
+		v->trim_at = jiffies + TRIM_TIME;
 		return;
+	}
 	if (time_after_eq(jiffies, v->trim_at)) {
 		n = min(v->spares_idle, v->nr_spare_pages - DMS_SAVE_MAX_BLOCKS);
 		while (n--)
@@ -209,7 +211,6 @@ static int spares_init(struct dms_volume *v)
 
 	INIT_LIST_HEAD(&v->spare_saves);
 	INIT_LIST_HEAD(&v->spare_pages);
-	v->trim_at = jiffies;
 	save = kmalloc(sizeof(*save), GFP_KERNEL);
 	if (!save)
 		return -ENOMEM;
@@ -329,7 +330,9 @@ u32 dms_bio_add(struct bio *bio, struct page **page, u32 nr)
 {
 	u32 n = 1;
 
-	while (n < nr && page_to_pfn(page[n]) == page_to_pfn(page[0]) + n)
+	/* In a sparse memory map the next struct page need not be that of the next page. */
+	while (n < nr && page[n] == page[0] + n &&
+	       page_to_pfn(page[n]) == page_to_pfn(page[0]) + n)
 		n++;
 	__bio_add_page(bio, page[0], n * PAGE_SIZE, 0);
 	return n;
@@ -681,7 +684,7 @@ static void saver(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
-/* Something was short, or gathered for, and nothing may tell when that is over. */
+/* Something was short, or gathered for, or is spare, and nothing may tell when that is over. */
 static void stalled(struct work_struct *work)
 {
 	struct dms_volume *v = container_of(work, struct dms_volume, stall_work.work);
